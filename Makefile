@@ -1,0 +1,63 @@
+# Everything sets itself up: `make up` and `make test` need Python >= 3.11 and nothing else.
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+# The first interpreter that is new enough.
+FOUND  := $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: help install install-dev up test lint format bench lock broker clean
+
+help: ## Show this text
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+install: $(VENV)/.installed ## Make .venv with the command line .venv/bin/oauthapps
+
+$(VENV)/bin/python:
+	@test -n "$(FOUND)" || { echo "oauthapps needs Python >= 3.11 with venv; install it first" >&2; exit 1; }
+	$(FOUND) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/bin/python
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+up: install ## Run all three services here (ARGS="--amqp-url … --no-demo")
+	@exec $(VENV)/bin/oauthapps up $(ARGS)
+
+test: install-dev broker ## Run all tests on real parts
+	$(PYTHON) -m pytest $(ARGS)
+
+lint: install-dev ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: install-dev ## Let ruff put the code in order
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: install-dev broker ## Measure; prints ratios
+	$(PYTHON) -m bench $(ARGS)
+
+# The tests want RabbitMQ: a given URL, a container, or the server of the Debian package.
+broker:
+	@tests/install-broker
+
+lock: ## Lock the dependencies again, with hashes
+	@rm -rf $(VENV)-lock && $(FOUND) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv
+	@for set in "requirements.txt --extra embedded" "requirements-dev.txt --extra embedded --extra dev"; do \
+		set -- $$set; out=$$1; shift; \
+		$(VENV)-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
+			--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$$@" -o $$out; \
+	done
+	@rm -rf $(VENV)-lock
+
+clean: ## Remove .venv and caches; var/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -1,0 +1,1 @@
+"""What `oauthapps up` runs beside the services: Postgres from a wheel, and a mail catcher."""

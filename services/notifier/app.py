@@ -1,0 +1,117 @@
+"""The notifier, wired."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.resources import files
+
+import asyncpg
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.notifier.backlog import observe
+from services.notifier.deliveries import Deliveries
+from services.notifier.domain import RULES
+from services.notifier.intake import Intake, Recorder
+from services.notifier.rendering import Renderer
+from services.notifier.sender import Senders
+from shared.config import Settings, secret
+from shared.feed_client import FeedClient
+from shared.health import Check, NotReady, examine
+from shared.postgres import (
+    TRANSIENT_ERRORS,
+    DatabaseError,
+    Pool,
+    create_pool,
+    dsn_of,
+    migrations_in,
+    require_migrated,
+)
+from shared.service_credential import load
+from shared.web import PROBLEM_HANDLERS, background, health_routes, json_response
+
+SCHEMA = "notifier"
+MIGRATIONS = migrations_in(files("services.notifier") / "migrations")
+DATABASE_SETTING = "OAUTHAPPS_NOTIFIER__DATABASE__URL"
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Return the application.
+
+    Raises ConfigurationError, DatabaseError or CannotRender before anything is opened.
+    """
+    dsn = dsn_of(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
+    amqp_url = secret(settings.bus.url, settings.bus.url_file)
+    credential = load(settings.in_var(settings.internal.credential_file))
+    renderer = Renderer(
+        sender_name=settings.notifier.sender_name,
+        sender_address=settings.notifier.sender_address,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            pool = await create_pool(
+                dsn,
+                size=settings.notifier.database.pool_size,
+                command_seconds=settings.notifier.database.command_timeout.total_seconds(),
+            )
+            stack.callback(pool.terminate)
+            feed = await stack.enter_async_context(
+                FeedClient(
+                    settings.registry_url, credential, page_size=settings.subscription.page_size
+                )
+            )
+            deliveries = Deliveries(pool)
+            senders = Senders(settings.notifier, deliveries, feed, renderer)
+            recorder = Recorder(
+                deliveries,
+                RULES,
+                max_event_age=settings.notifier.max_event_age,
+                message_id_domain=settings.notifier.message_id_domain,
+                on_recorded=senders.wake,
+            )
+            intake = Intake(dsn, recorder, feed, settings.subscription, amqp_url=amqp_url)
+            checks: dict[str, Check] = {
+                "database": lambda: _check_database(pool),
+                "subscription": lambda: _check_subscription(intake),
+            }
+            app.router.routes.extend([_readiness(checks, senders), *health_routes(checks)])
+            await stack.enter_async_context(
+                background(intake.run(), senders.run(), observe(deliveries))
+            )
+            yield
+
+    return Starlette(lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS)
+
+
+def _readiness(checks: Mapping[str, Check], senders: Senders) -> Route:
+    """Return `/readyz` that also tells of the mail server, without being unready for it.
+
+    Deliveries wait in the database for as long as the mail server is away: nothing is lost, and
+    taking the service down would help nobody.
+    """
+
+    async def readyz(_request: Request) -> Response:
+        report = await examine(checks)
+        told = {**report.checks, "smtp": senders.smtp_trouble or "ok"}
+        status = 200 if report.ready else 503
+        return json_response({"ready": report.ready, "checks": told}, status)
+
+    return Route("/readyz", readyz, methods=["GET"])
+
+
+async def _check_database(pool: Pool) -> None:
+    try:
+        await require_migrated(pool, SCHEMA, MIGRATIONS)
+    except DatabaseError as error:
+        raise NotReady(str(error)) from None
+    except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+        message = f"Postgres does not answer ({type(error).__name__})"
+        raise NotReady(message) from None
+
+
+async def _check_subscription(intake: Intake) -> None:
+    if intake.trouble is not None:
+        raise NotReady(intake.trouble)

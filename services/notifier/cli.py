@@ -1,0 +1,143 @@
+"""The command line of the notifier: serve, notifications."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar, get_args
+
+import asyncpg
+import typer
+
+from services.notifier.app import DATABASE_SETTING, MIGRATIONS, SCHEMA, create_app
+from services.notifier.deliveries import Deliveries, State
+from services.notifier.rendering import CannotRender
+from shared.config import Settings
+from shared.console import fail, show, show_one
+from shared.postgres import (
+    TRANSIENT_ERRORS,
+    DatabaseError,
+    create_pool,
+    dsn_of,
+    require_migrated,
+)
+from shared.server import bind, serve
+
+notifier = typer.Typer(help="The notifier: mail to the owners of applications.")
+notifications = typer.Typer(help="Mails that were sent, wait, or could not be sent.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The notification's id.")]
+T = TypeVar("T")
+Row = dict[str, Any]
+
+
+@notifier.callback()
+def _notifier() -> None:
+    """Keep `serve` a sub-command although it is the only one."""
+
+
+@notifier.command("serve")
+def serve_notifier(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+) -> None:
+    """Send mail for what happens in the registry."""
+    settings: Settings = context.obj
+    listener = bind(
+        host or settings.notifier.host,
+        settings.notifier.port if port is None else port,
+        option="--port",
+    )
+    try:
+        app = create_app(settings)
+    except CannotRender as error:
+        fail(str(error))
+    asyncio.run(serve([(app, listener)]))
+
+
+@notifications.command("list")
+def list_notifications(
+    context: typer.Context,
+    state: Annotated[str | None, typer.Option(help=f"One of {', '.join(get_args(State))}.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    *,
+    as_json: Json = False,
+) -> None:
+    """List notifications, the newest first."""
+    wanted = next((one for one in get_args(State) if one == state), None)
+    if wanted != state:
+        message = f"{state!r} is none of {', '.join(get_args(State))}"
+        raise typer.BadParameter(message, param_hint="--state")
+    rows = _run(context, lambda deliveries: deliveries.newest(wanted, limit))
+    columns = ["id", "event_type", "recipient", "state", "attempts", "created_at", "last_error"]
+    show(rows, columns, as_json=as_json)
+
+
+@notifications.command("show")
+def show_notification(context: typer.Context, id: Id, *, as_json: Json = False) -> None:  # noqa: A002 - the argument's name in the help
+    """Show one notification."""
+    show_one(_run(context, lambda deliveries: _found(deliveries, id)), as_json=as_json)
+
+
+@notifications.command("retry")
+def retry_notification(context: typer.Context, id: Id, *, as_json: Json = False) -> None:  # noqa: A002
+    """Have a notification sent now, also one that was parked, suppressed, expired or discarded."""
+    _change(context, id, Deliveries.retry, as_json=as_json)
+
+
+@notifications.command("discard")
+def discard_notification(context: typer.Context, id: Id, *, as_json: Json = False) -> None:  # noqa: A002
+    """Give up a notification that was not sent."""
+    _change(context, id, Deliveries.discard, as_json=as_json)
+
+
+def _change(
+    context: typer.Context,
+    delivery_id: str,
+    change: Callable[[Deliveries, uuid.UUID], Coroutine[Any, Any, bool]],
+    *,
+    as_json: bool,
+) -> None:
+    async def work(deliveries: Deliveries) -> tuple[bool, Row]:
+        row = await _found(deliveries, delivery_id)
+        changed = await change(deliveries, uuid.UUID(row["id"]))
+        return changed, await _found(deliveries, delivery_id)
+
+    changed, row = _run(context, work)
+    if not changed:
+        fail(f"notification {row['id']} is in state {row['state']!r}: nothing to change there")
+    show_one(row, as_json=as_json)
+
+
+async def _found(deliveries: Deliveries, delivery_id: str) -> Row:
+    """Return a delivery. Raises LookupError."""
+    try:
+        row = await deliveries.find(uuid.UUID(delivery_id))
+    except ValueError:
+        row = None
+    if row is None:
+        message = f"there is no notification {delivery_id}"
+        raise LookupError(message)
+    return row
+
+
+def _run(context: typer.Context, work: Callable[[Deliveries], Coroutine[Any, Any, T]]) -> T:
+    """Do the work; whatever is refused becomes one line and status 1."""
+    settings: Settings = context.obj
+
+    async def with_deliveries() -> T:
+        dsn = dsn_of(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
+        pool = await create_pool(dsn, size=2)
+        try:
+            await require_migrated(pool, SCHEMA, MIGRATIONS)
+            return await work(Deliveries(pool))
+        finally:
+            await pool.close()
+
+    try:
+        return asyncio.run(with_deliveries())
+    except (DatabaseError, LookupError) as error:
+        fail(str(error))
+    except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+        fail(f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}")

@@ -1,0 +1,154 @@
+"""The intake: reads the log and records what is to be sent; one among all notifier processes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import asyncpg
+
+from services.notifier.deliveries import Deliveries
+from services.notifier.domain import Rule, notifications_for
+from shared.bus import follow
+from shared.config import Subscription as SubscriptionSettings
+from shared.envelope import Envelope
+from shared.failures import TransientFailure
+from shared.logs import get_logger
+from shared.postgres import TRANSIENT_ERRORS, Connection, connect
+from shared.subscription import Cursor, Feed, Inbox, Subscription
+from shared.web import background
+
+INTAKE_LOCK = "notifier intake"
+ELECTION_SECONDS = 1.0
+LOCK_ANSWER_SECONDS = 5.0
+QUEUE_PREFIX = "oauthapps.notifier"
+log = get_logger(__name__)
+T = TypeVar("T")
+
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext($1))"
+
+
+class DeliveriesUnavailable(TransientFailure):
+    """The notifier's database does not take what was read."""
+
+
+class Recorder:
+    """The subscriber of the log: it keeps the deliveries and the cursor together."""
+
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        rules: Sequence[Rule],
+        *,
+        max_event_age: timedelta,
+        message_id_domain: str,
+        on_recorded: Callable[[], None],
+    ) -> None:
+        self._deliveries = deliveries
+        self._rules = rules
+        self._max_event_age = max_event_age
+        self._message_id_domain = message_id_domain
+        self._on_recorded = on_recorded
+
+    async def load_cursor(self) -> Cursor:
+        """Return the stored cursor."""
+        return await _stored(self._deliveries.cursor())
+
+    async def start_over(self, log_epoch: str) -> Cursor:
+        """Read another history from its beginning; events known already are not told again."""
+        beginning = Cursor(log_epoch, 0)
+        await _stored(self._deliveries.move_cursor(beginning))
+        return beginning
+
+    async def apply(self, envelopes: Sequence[Envelope], cursor: Cursor) -> None:
+        """Record what consecutive events ask for."""
+        asked = [
+            (envelope, notification)
+            for envelope in envelopes
+            for notification in notifications_for(envelope.event, self._rules)
+        ]
+        await _stored(
+            self._deliveries.record(
+                asked,
+                cursor,
+                oldest=datetime.now(UTC) - self._max_event_age,
+                message_id_domain=self._message_id_domain,
+            )
+        )
+        if asked:
+            self._on_recorded()
+
+    async def confirm(self, cursor: Cursor) -> None:
+        """Nothing depends on how fresh the deliveries are."""
+
+
+async def _stored(work: Awaitable[T]) -> T:
+    try:
+        return await work
+    except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+        message = f"the notifier's database does not answer ({type(error).__name__})"
+        raise DeliveriesUnavailable(message) from None
+
+
+class Intake:
+    """Stands for election, and follows the log while it holds the lock."""
+
+    def __init__(
+        self,
+        dsn: str,
+        recorder: Recorder,
+        feed: Feed,
+        settings: SubscriptionSettings,
+        *,
+        amqp_url: str | None,
+    ) -> None:
+        self._dsn = dsn
+        self._recorder = recorder
+        self._feed = feed
+        self._settings = settings
+        self._amqp_url = amqp_url
+        self._subscription: Subscription | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the log cannot be followed now; None while another process does."""
+        return None if self._subscription is None else self._subscription.trouble
+
+    async def run(self) -> None:
+        """Wait to be elected, then follow the log; when the lock is lost, stand again."""
+        said = ""
+        while True:
+            try:
+                # Session locks need a connection of their own, which no pool hands around.
+                connection = await connect(self._dsn, command_seconds=LOCK_ANSWER_SECONDS)
+                try:
+                    while not await connection.fetchval(_TRY_LOCK, INTAKE_LOCK):  # noqa: ASYNC110 - a lock tells nobody that it is free
+                        await asyncio.sleep(ELECTION_SECONDS)
+                    said = ""
+                    await self._follow_while_locked(connection)
+                finally:
+                    connection.terminate()
+            except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+                reason = type(error).__name__
+            if reason != said:
+                log.warning("intake interrupted: its database does not answer", reason=reason)
+                said = reason
+            await asyncio.sleep(ELECTION_SECONDS)
+
+    async def _follow_while_locked(self, connection: Connection) -> None:
+        log.info("this process takes events in")
+        inbox = None if self._amqp_url is None else Inbox()
+        subscription = Subscription(self._recorder, self._feed, self._settings, inbox=inbox)
+        jobs: list[Awaitable[None]] = [subscription.run()]
+        if self._amqp_url is not None and inbox is not None:
+            jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox))
+        self._subscription = subscription
+        try:
+            async with background(*jobs):
+                while True:
+                    await asyncio.sleep(ELECTION_SECONDS)
+                    # The lock lives as long as its session; two intakes at once do no harm, as a
+                    # repeated event is recorded once.
+                    await connection.execute("SELECT 1")
+        finally:
+            self._subscription = None

@@ -1,0 +1,208 @@
+"""The senders: claim what is due, attempt it, note how that ended, before the lease does."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import Awaitable
+
+import asyncpg
+from prometheus_client import Counter
+
+from services.notifier.attempt import Attempt, Recipients
+from services.notifier.deliveries import Claim, Deliveries
+from services.notifier.outcome import Outcome, Policy, judge
+from services.notifier.rendering import Renderer
+from services.notifier.smtp import Mailer
+from shared.config import Notifier as Settings
+from shared.logs import get_logger
+from shared.postgres import TRANSIENT_ERRORS
+
+POLL_SECONDS = 1.0
+DATABASE_PAUSE_SECONDS = 1.0
+# Twice this is how long the end of the service may wait for us.
+END_SECONDS = 0.7
+# A connection that has nothing to do for so long is given back to the mail server.
+IDLE_SECONDS = 30.0
+# What is left of a lease to note the outcome before somebody else begins.
+SENDING_SHARE_OF_LEASE = 0.9
+_DATABASE_ERRORS = (*TRANSIENT_ERRORS, asyncpg.PostgresError)
+log = get_logger(__name__)
+
+ATTEMPTS = Counter(
+    "oauthapps_notifier_attempts_total", "Attempts to send a mail, by how they ended.", ["outcome"]
+)
+LEASES_LOST = Counter(
+    "oauthapps_notifier_leases_lost_total", "Attempts that ended after their lease had gone."
+)
+
+
+class Senders:
+    """All senders of this process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        deliveries: Deliveries,
+        recipients: Recipients,
+        renderer: Renderer,
+    ) -> None:
+        self._settings = settings
+        self._deliveries = deliveries
+        self._woken = asyncio.Event()
+        self._attempt = Attempt(
+            recipients,
+            renderer,
+            sender_address=settings.sender_address,
+            longest=settings.lease * SENDING_SHARE_OF_LEASE,
+        )
+
+    @property
+    def smtp_trouble(self) -> str | None:
+        """Why the mail server did not take the last mail, if it is to blame."""
+        return self._attempt.smtp_trouble
+
+    def wake(self) -> None:
+        """Look for due deliveries now rather than at the next poll."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._settings.senders):
+                sender = Sender(self._settings, self._deliveries, self._attempt, self._woken)
+                tasks.create_task(sender.run())
+
+
+class Sender:
+    """One sender with one connection to the mail server; it holds one claim at a time."""
+
+    def __init__(
+        self, settings: Settings, deliveries: Deliveries, attempt: Attempt, woken: asyncio.Event
+    ) -> None:
+        self._owner = uuid.uuid4()
+        self._lease = settings.lease
+        self._policy = Policy(
+            retry_first=settings.retry_first,
+            retry_longest=settings.retry_longest,
+            give_up_after=settings.give_up_after,
+            unknown_outcome=settings.unknown_outcome,
+        )
+        self._deliveries = deliveries
+        self._attempt = attempt
+        self._mailer = Mailer(settings.smtp)
+        self._woken = woken
+        # An outcome that the database does not know yet: its delivery must not be let go.
+        self._unnoted = False
+
+    async def run(self) -> None:
+        """Send until cancelled; then leave nothing claimed that was not handed over."""
+        busy_until = _now()
+        try:
+            while True:
+                # Cleared before the look, so that what is recorded after it wakes us again.
+                self._woken.clear()
+                if await self._send_next():
+                    busy_until = _now()
+                    continue
+                if _now() - busy_until > IDLE_SECONDS:
+                    await self._mailer.close()
+                await self._rest()
+        finally:
+            await self._leave()
+
+    async def _send_next(self) -> bool:
+        """Attempt the delivery that is due; False when there is none, or no database."""
+        try:
+            claim = await self._deliveries.claim(self._owner, self._lease)
+            if claim is not None:
+                await self._handle(claim)
+        except _DATABASE_ERRORS as error:
+            log.warning("sender: database does not answer", reason=type(error).__name__)
+        except Exception:
+            # One delivery that surprises us must not end the sending of all others.
+            log.exception("sender failed")
+        else:
+            return claim is not None
+        await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+        return False
+
+    async def _handle(self, claim: Claim) -> None:
+        lease_ends = _now() + self._lease.total_seconds()
+        try:
+            if claim.taken_over and self._policy.unknown_outcome == "park":
+                reason = "another sender began it and was not heard of again"
+                outcome = Outcome("unknown", reason)
+            else:
+                outcome = await self._attempt(claim, self._mailer)
+        except asyncio.CancelledError:
+            if self._mailer.in_doubt:
+                interrupted = Outcome("unknown", "stopped while waiting for the server's answer")
+                await self._note_while_ending(self._note(claim, interrupted, lease_ends))
+            raise
+        note = asyncio.ensure_future(self._note(claim, outcome, lease_ends))
+        try:
+            await asyncio.shield(note)
+        except asyncio.CancelledError:
+            await self._note_while_ending(note)
+            raise
+
+    async def _note_while_ending(self, note: Awaitable[None]) -> None:
+        self._unnoted = True
+        task = asyncio.ensure_future(note)
+        done, _ = await asyncio.wait({task}, timeout=END_SECONDS)
+        task.cancel()
+        self._unnoted = not done or task.exception() is not None
+
+    async def _note(self, claim: Claim, outcome: Outcome, lease_ends: float) -> None:
+        """Write an outcome down, unless the lease has gone to another sender meanwhile."""
+        ATTEMPTS.labels(outcome.ending).inc()
+        verdict = judge(
+            outcome,
+            attempts=claim.attempts,
+            waited=claim.waited,
+            policy=self._policy,
+            chance=random.random(),  # noqa: S311 - not a secret
+        )
+        while True:
+            try:
+                kept = await self._deliveries.settle(claim, verdict)
+            except _DATABASE_ERRORS:
+                # What was sent must be noted as sent, or it is sent again after the lease.
+                if _now() > lease_ends:
+                    raise
+                await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+            else:
+                break
+        if not kept:
+            LEASES_LOST.inc()
+            log.warning("lease lost before the outcome was noted", delivery=str(claim.id))
+            return
+        log.info(
+            "mail attempted",
+            delivery=str(claim.id),
+            outcome=outcome.ending,
+            state=verdict.state,
+            attempt=claim.attempts,
+            reason=verdict.reason,
+        )
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._mailer.close()
+                if not self._unnoted:
+                    await self._deliveries.let_go(self._owner)
+        except _DATABASE_ERRORS as error:
+            # Then the lease runs out, and somebody else takes over.
+            log.warning("sender: a delivery was not given back", reason=type(error).__name__)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,182 @@
+"""Handing a mail to the mail server, and telling apart how that can end."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Iterator
+from email.message import EmailMessage
+
+import aiosmtplib
+
+from shared.config import Smtp, secret
+from shared.failures import PermanentFailure, TransientFailure
+
+QUIT_SECONDS = 0.5
+# A mail server that stops says so with this code, whatever the command was (RFC 5321, 3.8).
+SERVICE_CLOSING = 421
+START_INPUT = 354
+_ADDRESS = re.compile(r"[^\s<>@]+@[^\s<>@]+")
+_LEADING_DOT = re.compile(rb"(?m)^\.")
+_LOST = (aiosmtplib.SMTPException, OSError, ValueError, EOFError)
+
+
+class MailDeferred(TransientFailure):
+    """The server did not take the mail now: it answered 4xx, or the connection went."""
+
+
+class MailServerUnavailable(MailDeferred):
+    """The server cannot be reached, or does not accept us; it has not seen the mail."""
+
+
+class MailRefused(PermanentFailure):
+    """The server will never take this mail: it answered 5xx."""
+
+
+class OutcomeUnknown(TransientFailure):
+    """The mail was handed over whole and no answer came; it may have been taken (RFC 1047)."""
+
+
+class Mailer:
+    """One connection, used for one mail after the other and thrown away on any error.
+
+    `in_doubt` stays true when a call was cancelled between the final dot and the answer: then
+    nobody knows whether the mail was taken.
+    """
+
+    def __init__(self, settings: Smtp) -> None:
+        self._settings = settings
+        self._password = secret(settings.password, settings.password_file)
+        self._client: aiosmtplib.SMTP | None = None
+        self.in_doubt = False
+
+    async def deliver(self, message: EmailMessage, *, sender: str, recipient: str) -> None:
+        """Return once the server has taken the mail.
+
+        Raises MailDeferred, MailServerUnavailable, MailRefused, OutcomeUnknown.
+        """
+        self.in_doubt = False
+        # Rendered first: what cannot be written must not cost a connection.
+        content = message.as_bytes()
+        try:
+            client = await self._begin(sender)
+            with _as_failures():
+                await client.rcpt(recipient)
+            await self._hand_over(client, content)
+        except BaseException:
+            self._drop()
+            raise
+
+    async def _begin(self, sender: str) -> aiosmtplib.SMTP:
+        """Return a connection on which the mail has begun."""
+        kept = self._client
+        if kept is not None and kept.is_connected:
+            try:
+                await kept.mail(sender)
+            except aiosmtplib.SMTPResponseException as error:
+                if error.code != SERVICE_CLOSING:
+                    raise _judged(error.code, error.message) from None
+            except _LOST:
+                pass
+            else:
+                return kept
+        # A connection that was closed while it rested says nothing about the mail: a new one.
+        self._drop()
+        client = await self._connected()
+        with _as_failures():
+            await client.mail(sender)
+        return client
+
+    async def _connected(self) -> aiosmtplib.SMTP:
+        settings = self._settings
+        client = aiosmtplib.SMTP(
+            hostname=settings.host,
+            port=settings.port,
+            timeout=settings.timeout.total_seconds(),
+            use_tls=settings.tls == "tls",
+            start_tls=settings.tls == "starttls",
+        )
+        self._client = client
+        try:
+            await client.connect()
+            if settings.username is not None:
+                await client.login(settings.username, self._password or "")
+        except aiosmtplib.SMTPResponseException as error:
+            # A 5xx here is about us and our configuration, never about the mail.
+            words = without_addresses(f"{error.code} {error.message}")
+            message = f"mail server does not accept us: {words}"
+            raise MailServerUnavailable(message) from None
+        except _LOST as error:
+            message = f"mail server cannot be reached ({type(error).__name__})"
+            raise MailServerUnavailable(message) from None
+        return client
+
+    async def _hand_over(self, client: aiosmtplib.SMTP, content: bytes) -> None:
+        with _as_failures():
+            # Not `client.data`: it cannot tell a loss before the mail from one after it.
+            answer = await client.execute_command(b"DATA")
+            if answer.code != START_INPUT:
+                raise _judged(answer.code, answer.message)
+            if client.protocol is None:
+                raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+            client.protocol.write(_dotted(content))
+        self.in_doubt = True
+        try:
+            answer = await client.protocol.read_response(
+                timeout=self._settings.answer_timeout.total_seconds()
+            )
+        except _LOST as error:
+            self.in_doubt = False
+            message = f"no answer after the mail was handed over ({type(error).__name__})"
+            raise OutcomeUnknown(message) from None
+        self.in_doubt = False
+        if not 200 <= answer.code < 300:
+            raise _judged(answer.code, answer.message)
+
+    async def close(self) -> None:
+        """Take leave of the server, if it answers at once."""
+        client = self._client
+        if client is not None and client.is_connected:
+            with contextlib.suppress(*_LOST):
+                async with asyncio.timeout(QUIT_SECONDS):
+                    await client.quit()
+        self._drop()
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+@contextlib.contextmanager
+def _as_failures() -> Iterator[None]:
+    """Turn what the library raises, before the mail is handed over, into ours."""
+    try:
+        yield
+    except aiosmtplib.SMTPRecipientsRefused as error:
+        first = error.recipients[0]
+        raise _judged(first.code, first.message) from None
+    except aiosmtplib.SMTPResponseException as error:
+        raise _judged(error.code, error.message) from None
+    except ValueError:
+        # Also what the library does not put on the wire: it could be read as a second command.
+        raise MailRefused("the address cannot be used in SMTP") from None
+    except (aiosmtplib.SMTPException, OSError, EOFError) as error:
+        message = f"connection to the mail server lost ({type(error).__name__})"
+        raise MailDeferred(message) from None
+
+
+def _judged(code: int, words: str) -> MailDeferred | MailRefused:
+    """Return what a reply means for the mail (RFC 5321, section 4.2.1)."""
+    reply = without_addresses(f"{code} {words}")
+    return MailRefused(reply) if 500 <= code < 600 else MailDeferred(reply)
+
+
+def _dotted(content: bytes) -> bytes:
+    """Return the mail as it follows DATA, with the final dot (RFC 5321, section 4.5.2)."""
+    stuffed = _LEADING_DOT.sub(b"..", content)
+    return stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n")
+
+
+def without_addresses(text: str) -> str:
+    """Return a server's words on one line, without the addresses that servers like to repeat."""
+    return _ADDRESS.sub("[address]", " ".join(text.split()))

@@ -1,0 +1,115 @@
+"""The registry, wired."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.resources import files
+
+from starlette.applications import Starlette
+
+from services.registry.directory import Directory
+from services.registry.event_store import EventStore
+from services.registry.feed import Feed, Wakeup, listen
+from services.registry.internal import InternalApi
+from services.registry.relay import Relay
+from services.registry.rest import REFUSAL_HANDLERS, ApplicationsApi
+from services.registry.views import ApplicationViews
+from shared.bus import open_publisher
+from shared.config import Settings, secret
+from shared.health import NotReady
+from shared.postgres import (
+    TRANSIENT_ERRORS,
+    DatabaseError,
+    Pool,
+    create_pool,
+    dsn_of,
+    migrations_in,
+    require_migrated,
+)
+from shared.resource_server import BearerVerifier
+from shared.service_credential import load
+from shared.web import PROBLEM_HANDLERS, background, health_routes
+
+SCHEMA = "registry"
+MIGRATIONS = migrations_in(files("services.registry") / "migrations")
+DATABASE_SETTING = "OAUTHAPPS_REGISTRY__DATABASE__URL"
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Return the application. Raises ConfigurationError, DatabaseError before anything is opened."""
+    dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
+    amqp_url = secret(settings.bus.url, settings.bus.url_file)
+    credential = load(settings.in_var(settings.internal.credential_file))
+    stopping = asyncio.Event()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            pool = await create_pool(
+                dsn,
+                size=settings.registry.database.pool_size,
+                command_seconds=settings.registry.database.command_timeout.total_seconds(),
+            )
+            stack.callback(pool.terminate)
+            wakeup = Wakeup()
+            store = await stack.enter_async_context(
+                EventStore(
+                    dsn,
+                    pool,
+                    batch_commands=settings.registry.batch_commands,
+                    batch_delay=settings.registry.batch_delay,
+                    on_append=wakeup,
+                )
+            )
+            verifier = BearerVerifier(
+                f"{settings.token_url}/.well-known/jwks.json",
+                issuer=settings.issuer,
+                audience=settings.audience,
+            )
+            stack.push_async_callback(verifier.aclose)
+            directory = Directory(pool)
+            feed = Feed(pool, wakeup, stopping)
+            api = ApplicationsApi(
+                settings,
+                store=store,
+                views=ApplicationViews(pool),
+                directory=directory,
+                feed=feed,
+                verifier=verifier,
+            )
+            internal = InternalApi(
+                credential, pool=pool, feed=feed, store=store, directory=directory
+            )
+            checks = {"database": lambda: _check_database(pool)}
+            jobs = [listen(dsn, wakeup)]
+            if amqp_url is not None:
+                relay = Relay(
+                    dsn,
+                    feed,
+                    lambda: open_publisher(
+                        amqp_url,
+                        source=settings.public_url,
+                        timeout_seconds=settings.bus.publish_timeout.total_seconds(),
+                    ),
+                    window=settings.bus.confirm_window,
+                )
+                jobs.append(relay.run())
+            app.router.routes.extend([*health_routes(checks), *api.routes, *internal.routes])
+            await stack.enter_async_context(background(*jobs))
+            try:
+                yield
+            finally:
+                stopping.set()
+
+    app = Starlette(lifespan=lifespan, exception_handlers={**PROBLEM_HANDLERS, **REFUSAL_HANDLERS})
+    app.state.stopping = stopping
+    return app
+
+
+async def _check_database(pool: Pool) -> None:
+    try:
+        await require_migrated(pool, SCHEMA, MIGRATIONS)
+    except DatabaseError as error:
+        raise NotReady(str(error)) from None
+    except TRANSIENT_ERRORS as error:
+        raise NotReady(f"Postgres does not answer ({type(error).__name__})") from None

@@ -1,0 +1,150 @@
+"""Adding an application: whose it becomes, where, with which scopes, and its one secret.
+
+The pages, the REST API and the command line all come through here.
+"""
+
+import uuid
+from dataclasses import dataclass, field
+
+from services.registry.directory import (
+    Directory,
+    Organization,
+    OrganizationUnknown,
+    User,
+    UserUnknown,
+)
+from services.registry.domain import CreateApplication, RegistryError, clean_name
+from services.registry.handlers import Context, create_application
+from services.registry.permissions import may_create_for, may_grant
+from services.registry.ports import Store
+from shared import credentials
+from shared.config import Settings
+from shared.events import SecretFacts
+
+
+class FieldRefused(RegistryError):
+    """One member of what was asked cannot be done; `path` leads to it."""
+
+    def __init__(self, detail: str, *path: str | int) -> None:
+        super().__init__(detail)
+        self.path = path
+
+
+class Forbidden(RegistryError):
+    """The one who asks may not do this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewApplication:
+    """What was asked for. Owner and organization by id, address or name; None is the asker's."""
+
+    name: str
+    organization: str | None = None
+    owner: str | None = None
+    active: bool = True
+    scopes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedApplication:
+    """What only the one who asked gets to see."""
+
+    application_id: str
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+async def create(
+    new: NewApplication,
+    *,
+    by: User | None,
+    settings: Settings,
+    store: Store,
+    directory: Directory,
+    context: Context,
+) -> CreatedApplication:
+    """Add an application on behalf of a user, or of the operator (`by` is None).
+
+    Raises FieldRefused, Forbidden, InvalidName, NameTaken, OwnerUnavailable, TransientFailure;
+    then nothing was added.
+    """
+    name = clean_name(new.name)
+    owner = await _owner(new, by, directory)
+    organization = await _organization(new, owner, by, directory)
+    if by is not None and not may_create_for(
+        by.actor, owner_id=owner.id, organization_id=organization.id
+    ):
+        raise Forbidden("Only an administrator of the owner's organization may do this.")
+    _check_place(owner, organization)
+    scopes = _scopes(new, by, settings)
+    secret = credentials.new_client_secret()
+    command = CreateApplication(
+        application_id=str(uuid.uuid4()),
+        client_id=credentials.new_client_id(),
+        organization_id=organization.id,
+        owner_id=owner.id,
+        name=name,
+        active=new.active,
+        scopes=scopes,
+        secret=SecretFacts(
+            id=str(uuid.uuid4()), hint=credentials.hint_of(secret), created_at=context.now()
+        ),
+    )
+    await create_application(store, command, credentials.digest_of(secret), context)
+    return CreatedApplication(
+        application_id=command.application_id,
+        client_id=command.client_id,
+        client_secret=secret,
+    )
+
+
+async def _owner(new: NewApplication, by: User | None, directory: Directory) -> User:
+    if new.owner is None:
+        if by is None:
+            raise FieldRefused("Name the owner.", "owner")
+        return by
+    try:
+        return await directory.user(new.owner)
+    except UserUnknown as error:
+        raise FieldRefused(str(error), "owner") from None
+
+
+async def _organization(
+    new: NewApplication, owner: User, by: User | None, directory: Directory
+) -> Organization:
+    if new.organization is not None:
+        try:
+            return await directory.organization(new.organization)
+        except OrganizationUnknown as error:
+            raise FieldRefused(str(error), "organization") from None
+    choices = [one for one in owner.organizations if one.active]
+    if len(choices) == 1:
+        return choices[0]
+    if not choices:
+        raise FieldRefused("The owner belongs to no active organization.", "owner")
+    whose = "You belong" if by is not None and by.id == owner.id else "The owner belongs"
+    raise FieldRefused(f"{whose} to several organizations: choose one.", "organization")
+
+
+def _check_place(owner: User, organization: Organization) -> None:
+    """Say exactly what is wrong; the append checks it again, under the log's lock."""
+    if not owner.active:
+        raise FieldRefused("The owner is disabled.", "owner")
+    if not owner.belongs_to(organization.id):
+        raise FieldRefused("The owner does not belong to this organization.", "owner")
+    if not organization.active:
+        raise FieldRefused("The organization is disabled.", "organization")
+
+
+def _scopes(new: NewApplication, by: User | None, settings: Settings) -> tuple[str, ...]:
+    wanted = settings.registry.default_scopes if new.scopes is None else new.scopes
+    for index, name in enumerate(wanted):
+        scope = settings.scopes.get(name)
+        if scope is None:
+            known = ", ".join(sorted(settings.scopes))
+            raise FieldRefused(f"There is no such scope; there are: {known}.", "scopes", index)
+        if by is not None and not may_grant(
+            by.actor, administrators_only=scope.administrators_only
+        ):
+            raise FieldRefused("Only an administrator may give this scope.", "scopes", index)
+    return tuple(dict.fromkeys(wanted))

@@ -1,0 +1,250 @@
+"""An application's life: what may happen to it, and what it is after what has happened.
+
+`decide` returns events, `evolve` returns state. No input or output, no clock, no randomness.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import assert_never
+
+from shared.events import (
+    ApplicationActivated,
+    ApplicationCreated,
+    ApplicationDeactivated,
+    ApplicationDeleted,
+    ApplicationSecretRevoked,
+    ApplicationSecretRotated,
+    ApplicationUpdated,
+    DeactivationReason,
+    Event,
+    SecretFacts,
+    TokensRevoked,
+    subject_of,
+)
+
+NAME_LIMIT = 255
+# They reorder what follows, so that a name can look like another one.
+_BIDIRECTIONAL_CONTROLS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+
+
+class RegistryError(Exception):
+    """The registry refuses the command."""
+
+
+class InvalidName(RegistryError):
+    """The name cannot be used."""
+
+
+class ApplicationNotFound(RegistryError):
+    """There is no such application."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateApplication:
+    """Add an application. Its Client ID and the facts of its first secret are given."""
+
+    application_id: str
+    client_id: str
+    organization_id: str
+    owner_id: str
+    name: str
+    active: bool
+    scopes: tuple[str, ...]
+    secret: SecretFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameApplication:
+    """Give an application another name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActivateApplication:
+    """Let an application obtain tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeactivateApplication:
+    """Let an application obtain no tokens for now."""
+
+    reason: DeactivationReason = "requested"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteApplication:
+    """Remove an application for good."""
+
+
+Command = (
+    CreateApplication
+    | RenameApplication
+    | ActivateApplication
+    | DeactivateApplication
+    | DeleteApplication
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NotCreated:
+    """Nothing has happened yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """An application that exists."""
+
+    application_id: str
+    client_id: str
+    organization_id: str
+    owner_id: str
+    name: str
+    active: bool
+    scopes: tuple[str, ...]
+    secrets: Mapping[str, SecretFacts]
+    not_before: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What is left of an application: the identifiers that its history is found by."""
+
+    application_id: str
+    organization_id: str
+    owner_id: str
+
+
+State = NotCreated | Application | Deleted
+
+
+def decide(command: Command, state: State) -> list[Event]:
+    """Return what happens; nothing when it has happened already. Raises RegistryError."""
+    if isinstance(command, CreateApplication):
+        return _create(command, state)
+    if isinstance(state, Deleted) and isinstance(command, DeleteApplication):
+        return []
+    if not isinstance(state, Application):
+        raise ApplicationNotFound
+    return _change(command, state)
+
+
+def _create(command: CreateApplication, state: State) -> list[Event]:
+    if not isinstance(state, NotCreated):
+        # The stream's name is a fresh random one: only a repeat of the same command comes here.
+        return []
+    return [
+        ApplicationCreated(
+            application_id=command.application_id,
+            client_id=command.client_id,
+            organization_id=command.organization_id,
+            owner_id=command.owner_id,
+            name=clean_name(command.name),
+            active=command.active,
+            scopes=command.scopes,
+            secret=command.secret,
+        )
+    ]
+
+
+def _change(
+    command: RenameApplication | ActivateApplication | DeactivateApplication | DeleteApplication,
+    state: Application,
+) -> list[Event]:
+    subject = _subject(state)
+    match command:
+        case RenameApplication():
+            name = clean_name(command.name)
+            renamed = ApplicationUpdated(**{**subject, "name": name})
+            return [] if name == state.name else [renamed]
+        case ActivateApplication():
+            return [] if state.active else [ApplicationActivated(**subject)]
+        case DeactivateApplication():
+            stopped = ApplicationDeactivated(**subject, reason=command.reason)
+            return [stopped] if state.active else []
+        case DeleteApplication():
+            return [ApplicationDeleted(**subject)]
+        case _:
+            assert_never(command)
+
+
+def _subject(state: Application) -> dict[str, str]:
+    return {
+        "application_id": state.application_id,
+        "client_id": state.client_id,
+        "organization_id": state.organization_id,
+        "owner_id": state.owner_id,
+        "name": state.name,
+    }
+
+
+def evolve(state: State, event: Event, time: datetime) -> State:
+    """Return the state after an event that happened at a time."""
+    if isinstance(event, ApplicationCreated):
+        return Application(
+            **subject_of(event),
+            active=event.active,
+            scopes=event.scopes,
+            secrets={event.secret.id: event.secret},
+            not_before=None,
+            created_at=time,
+            updated_at=time,
+        )
+    if not isinstance(state, Application):
+        # Nothing happens to what does not exist; a log that says otherwise is damaged.
+        message = f"{type(event).__name__} in a stream without an application"
+        raise TypeError(message)
+    state = replace(state, updated_at=time)
+    match event:
+        case ApplicationUpdated():
+            return replace(state, name=event.name)
+        case ApplicationActivated():
+            return replace(state, active=True)
+        case ApplicationDeactivated():
+            return replace(state, active=False)
+        case ApplicationDeleted():
+            return Deleted(state.application_id, state.organization_id, state.owner_id)
+        case ApplicationSecretRotated():
+            others = {
+                one.id: replace(one, expires_at=_earlier(one.expires_at, event.others_expire_at))
+                for one in state.secrets.values()
+            }
+            return replace(state, secrets={**others, event.secret.id: event.secret})
+        case ApplicationSecretRevoked():
+            kept = {id_: one for id_, one in state.secrets.items() if id_ != event.secret_id}
+            return replace(state, secrets=kept)
+        case TokensRevoked():
+            return replace(state, not_before=event.not_before)
+        case _:
+            assert_never(event)
+
+
+def fold(history: Iterable[tuple[Event, datetime]]) -> State:
+    """Return the state after a whole history."""
+    state: State = NotCreated()
+    for event, time in history:
+        state = evolve(state, event, time)
+    return state
+
+
+def clean_name(name: str) -> str:
+    """Return the name without space around it. Raises InvalidName, which says what to do."""
+    for character in name:
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or (
+            character in _BIDIRECTIONAL_CONTROLS
+        ):
+            raise InvalidName("The name must not contain control characters.")
+    name = name.strip()
+    if not name:
+        raise InvalidName("This value should not be blank.")
+    if len(name) > NAME_LIMIT:
+        raise InvalidName(f"The name is too long: {len(name)} of {NAME_LIMIT} characters.")
+    return name
+
+
+def _earlier(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else min(one, other)

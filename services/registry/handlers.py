@@ -1,0 +1,90 @@
+"""What is done with a command: load, decide, append. Nothing else happens here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.registry.domain import (
+    ActivateApplication,
+    CreateApplication,
+    DeactivateApplication,
+    DeleteApplication,
+    NotCreated,
+    RenameApplication,
+    State,
+    decide,
+    fold,
+)
+from services.registry.ports import Append, NewEvent, Store, WrongExpectedVersion, Write
+from shared.events import PrivateData
+
+# Another writer may win the race this often before the caller is told.
+ATTEMPTS = 5
+
+Change = RenameApplication | ActivateApplication | DeactivateApplication | DeleteApplication
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Who acts, when, and under which id; made at the edge, once for each request."""
+
+    command_id: str
+    actor: str
+    now: Callable[[], datetime]
+    correlation_id: str | None = None
+
+
+async def create_application(
+    store: Store, command: CreateApplication, digest: str, context: Context
+) -> None:
+    """Add an application. Raises InvalidName, NameTaken, OwnerUnavailable, TransientFailure."""
+    events = decide(command, NotCreated())
+    new = tuple(NewEvent(event, PrivateData(secret_digest=digest)) for event in events)
+    write = Write(stream=command.application_id, expected_version=0, events=new)
+    await store.append(_append(context, write))
+
+
+async def change_application(
+    store: Store,
+    application_id: str,
+    command: Change,
+    context: Context,
+    *,
+    expected_version: int | None = None,
+) -> None:
+    """Change an application; without an expected version, whatever it is by then.
+
+    Raises ApplicationNotFound, InvalidName, NameTaken, OwnerUnavailable, WrongExpectedVersion,
+    TransientFailure.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        state, version = await _load(store, application_id)
+        if expected_version not in (None, version):
+            raise WrongExpectedVersion
+        new = tuple(NewEvent(event) for event in decide(command, state))
+        if not new:
+            return
+        write = Write(stream=application_id, expected_version=version, events=new)
+        try:
+            await store.append(_append(context, write))
+        except WrongExpectedVersion:
+            if expected_version is not None or attempt == ATTEMPTS:
+                raise
+        else:
+            return
+
+
+async def _load(store: Store, application_id: str) -> tuple[State, int]:
+    history = await store.load(application_id)
+    state = fold((one.event, one.time) for one in history)
+    return state, history[-1].version if history else 0
+
+
+def _append(context: Context, *writes: Write) -> Append:
+    return Append(
+        command_id=context.command_id,
+        actor=context.actor,
+        time=context.now(),
+        writes=writes,
+        correlation_id=context.correlation_id,
+    )

@@ -1,0 +1,92 @@
+"""`/internal/…`: the feed, the snapshot and the recipients, for the services of this house only."""
+
+import uuid
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from services.registry.directory import Directory
+from services.registry.event_store import EventStore
+from services.registry.feed import Feed, snapshot
+from shared.postgres import Pool
+from shared.problem import FieldError, Problem
+from shared.service_credential import is_presented
+from shared.web import json_response
+
+LIMIT = 10_000
+WAIT_SECONDS = 60.0
+
+
+class InternalApi:
+    """The handlers of `/internal/…`."""
+
+    def __init__(
+        self, credential: str, *, pool: Pool, feed: Feed, store: EventStore, directory: Directory
+    ) -> None:
+        self._credential = credential
+        self._pool = pool
+        self._feed = feed
+        self._store = store
+        self._directory = directory
+
+    @property
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/internal/feed", self.feed, methods=["GET"]),
+            Route("/internal/feed/head", self.head, methods=["GET"]),
+            Route("/internal/snapshot", self.snapshot, methods=["GET"]),
+            Route("/internal/recipients/{id}", self.recipient, methods=["GET"]),
+        ]
+
+    async def feed(self, request: Request) -> Response:
+        """Return the envelopes after a position."""
+        self._authenticate(request)
+        after = int(_number(request, "after", 0, 2.0**63 - 1024))
+        limit = int(_number(request, "limit", 1000, LIMIT)) or 1
+        wait = _number(request, "wait", 0, WAIT_SECONDS)
+        page = await self._feed.internal(after, limit, wait)
+        return Response(page, media_type="application/json")
+
+    async def head(self, request: Request) -> Response:
+        """Return the log's epoch and last position."""
+        self._authenticate(request)
+        head = await self._store.head()
+        return json_response({"log_epoch": head.log_epoch, "position": head.position})
+
+    async def snapshot(self, request: Request) -> Response:
+        """Return all clients as they are at one position."""
+        self._authenticate(request)
+        return StreamingResponse(snapshot(self._pool), media_type="application/x-ndjson")
+
+    async def recipient(self, request: Request) -> Response:
+        """Return whom to write to."""
+        self._authenticate(request)
+        try:
+            user_id = str(uuid.UUID(request.path_params["id"]))
+        except ValueError:
+            raise Problem(404, "There is no such user.") from None
+        recipient = await self._directory.recipient(user_id)
+        if recipient is None:
+            raise Problem(404, "There is no such user.")
+        return json_response(recipient, headers={"Cache-Control": "no-store"})
+
+    def _authenticate(self, request: Request) -> None:
+        if not is_presented(self._credential, request.headers.get("authorization")):
+            raise Problem(
+                401,
+                "This address is for the services of this installation.",
+                headers={"WWW-Authenticate": 'Bearer realm="oauthapps internal"'},
+            )
+
+
+def _number(request: Request, name: str, default: float, most: float) -> float:
+    try:
+        value = float(request.query_params.get(name, default))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        detail = f"Give a number from 0 to {most:.0f}."
+        raise Problem(400, detail, errors=[FieldError(detail, parameter=name)])
+    return value

@@ -1,0 +1,35 @@
+-- The log: the truth, and the outbox at the same time.
+
+-- One row. Whoever locks it may give out the next positions; it is held until commit, so a reader
+-- who sees position p has been able to see every position below p.
+CREATE TABLE registry.log_head (
+    only     boolean PRIMARY KEY DEFAULT true CHECK (only),
+    epoch    uuid    NOT NULL,
+    position bigint  NOT NULL CHECK (position >= 0)
+);
+INSERT INTO registry.log_head (epoch, position) VALUES (gen_random_uuid(), 0);
+
+CREATE TABLE registry.events (
+    position   bigint      PRIMARY KEY,
+    id         uuid        NOT NULL UNIQUE,
+    stream     uuid        NOT NULL,
+    version    integer     NOT NULL CHECK (version >= 1),
+    type       text        NOT NULL,
+    time       timestamptz NOT NULL,
+    data       jsonb       NOT NULL,
+    -- Secret digests; can be set to NULL without touching the log's shape.
+    private    jsonb,
+    metadata   jsonb       NOT NULL,
+    command_id uuid        NOT NULL,
+    UNIQUE (stream, version)
+);
+-- The outcome of a command whose answer was lost is looked up here.
+CREATE INDEX events_by_command ON registry.events (command_id);
+
+-- The relay's whole state: everything up to here has been confirmed by the broker.
+CREATE TABLE registry.relay_cursor (
+    only     boolean PRIMARY KEY DEFAULT true CHECK (only),
+    epoch    uuid    NOT NULL,
+    position bigint  NOT NULL CHECK (position >= 0)
+);
+INSERT INTO registry.relay_cursor (epoch, position) SELECT epoch, position FROM registry.log_head;

@@ -1,0 +1,151 @@
+"""The relay: publishes the log to RabbitMQ, in order, and remembers how far it is confirmed.
+
+One leader among all registry processes, by a session lock on a connection of its own. Its whole
+state is one cursor row that only ever moves over the contiguous confirmed prefix, so a crash
+repeats messages and never skips one.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Protocol
+
+from prometheus_client import Counter, Gauge
+
+from services.registry.event_store import CHANNEL
+from services.registry.feed import Feed
+from shared.envelope import Envelope
+from shared.failures import TransientFailure
+from shared.logs import get_logger
+from shared.postgres import TRANSIENT_ERRORS, Connection, connect
+
+LEADER_LOCK = "registry relay"
+PAGE_SIZE = 500
+# Between tries to become leader, and between looks for events that no wake-up announced.
+POLL_SECONDS = 1.0
+RETRY_FIRST_SECONDS = 0.2
+RETRY_LONGEST_SECONDS = 10.0
+log = get_logger(__name__)
+
+PUBLISHED = Counter("oauthapps_registry_relay_published_total", "Events confirmed by the broker")
+LAG = Gauge("oauthapps_registry_relay_lag_events", "Events appended and not yet confirmed")
+LEADER = Gauge("oauthapps_registry_relay_leader", "1 in the process whose relay leads")
+
+
+class Publisher(Protocol):
+    """The bus, as the relay needs it."""
+
+    async def publish(self, envelope: Envelope, log_epoch: str) -> None:
+        """Return once the broker has confirmed. Raises TransientFailure."""
+
+
+OpenPublisher = Callable[[], AbstractAsyncContextManager[Publisher]]
+
+
+class Relay:
+    """Competes for the lead, and publishes while it has it."""
+
+    def __init__(self, dsn: str, feed: Feed, open_publisher: OpenPublisher, *, window: int) -> None:
+        self._dsn = dsn
+        self._feed = feed
+        self._open_publisher = open_publisher
+        self._window = window
+        self._appended = asyncio.Event()
+        # Published something since the last interruption: then the back-off begins anew.
+        self._worked = False
+        self.trouble: str | None = None
+
+    async def run(self) -> None:
+        """Publish whenever this process leads, until cancelled; back off while it fails."""
+        pause = RETRY_FIRST_SECONDS
+        while True:
+            try:
+                connection = await connect(self._dsn)
+                try:
+                    await self._lead(connection)
+                finally:
+                    LEADER.set(0)
+                    # Ends the session, and with it the lock, whatever state it is in.
+                    connection.terminate()
+            except (TransientFailure, *TRANSIENT_ERRORS) as failure:
+                reason = str(failure) if isinstance(failure, TransientFailure) else _kind(failure)
+                if reason != self.trouble:
+                    log.warning("relay interrupted", reason=reason)
+                self.trouble = reason
+            except Exception as error:
+                log.exception("relay failed")
+                self.trouble = f"unexpected {_kind(error)}; see the log"
+            if self._worked:
+                self._worked, pause = False, RETRY_FIRST_SECONDS
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+            pause = min(pause * 2, RETRY_LONGEST_SECONDS)
+
+    async def _lead(self, connection: Connection) -> None:
+        await connection.add_listener(CHANNEL, lambda *_: self._appended.set())
+        while not await connection.fetchval(_TRY_LOCK, LEADER_LOCK):
+            await asyncio.sleep(POLL_SECONDS)
+        async with self._open_publisher() as publisher:
+            LEADER.set(1)
+            log.info("relay leads")
+            while True:
+                await self._publish_page(connection, publisher)
+                self.trouble = None
+
+    async def _publish_page(self, connection: Connection, publisher: Publisher) -> None:
+        """Publish what stands after the cursor; wait for more if there is nothing."""
+        self._appended.clear()
+        cursor = await connection.fetchrow(_CURSOR)
+        assert cursor is not None  # noqa: S101 - the first migration made the row
+        page = await self._feed.page(cursor["position"], PAGE_SIZE, 0)
+        if page.log_epoch != cursor["epoch"]:
+            # A restored database, a new history: subscribers start over, and so does the relay.
+            await connection.execute(_START_OVER, page.log_epoch)
+            return
+        LAG.set(page.head - cursor["position"])
+        if page.envelopes:
+            await self._publish_run(connection, publisher, page.log_epoch, page.envelopes)
+            LAG.set(page.head - page.envelopes[-1].position)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._appended.wait()
+
+    async def _publish_run(
+        self, connection: Connection, publisher: Publisher, log_epoch: str, run: list[Envelope]
+    ) -> None:
+        """Keep a window of unconfirmed messages; move the cursor over the confirmed prefix."""
+        unconfirmed: deque[tuple[int, asyncio.Task[None]]] = deque()
+        confirmed = 0
+        try:
+            for envelope in run:
+                if len(unconfirmed) >= self._window:
+                    position, oldest = unconfirmed.popleft()
+                    await oldest
+                    confirmed = position
+                task = asyncio.create_task(publisher.publish(envelope, log_epoch))
+                unconfirmed.append((envelope.position, task))
+            while unconfirmed:
+                position, oldest = unconfirmed.popleft()
+                await oldest
+                confirmed = position
+        finally:
+            for _, task in unconfirmed:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in unconfirmed), return_exceptions=True)
+            if confirmed:
+                await connection.execute(_MOVE, confirmed, log_epoch)
+                PUBLISHED.inc(confirmed - run[0].position + 1)
+                self._worked = True
+
+
+def _kind(error: BaseException) -> str:
+    return type(error).__name__
+
+
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext($1))"
+_CURSOR = "SELECT epoch::text AS epoch, position FROM registry.relay_cursor"
+# Forward only: a leader that lost its session without noticing must not move it back.
+_MOVE = "UPDATE registry.relay_cursor SET position = $1 WHERE position < $1 AND epoch = $2::uuid"
+_START_OVER = "UPDATE registry.relay_cursor SET epoch = $1::uuid, position = 0"

@@ -1,0 +1,1 @@
+"""The token service: projects the active clients, validates credentials, signs access tokens."""

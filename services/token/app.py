@@ -1,0 +1,116 @@
+"""The token service, wired."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.token.catch_up import CatchUp
+from services.token.keys import KeyRing
+from services.token.projection import CONFIRM_SECONDS, Projection
+from services.token.projector import Projector
+from services.token.routes import TOKEN_PATHS, TokenEndpoint, routes
+from shared.config import Settings, Subscription, load, secret
+from shared.feed_client import FeedClient
+from shared.health import NotReady
+from shared.logs import configure
+from shared.service_credential import load as load_credential
+from shared.web import PROBLEM_HANDLERS, background, health_routes
+
+
+class TokenService(Starlette):
+    """Starlette, but for the token endpoint: middleware and routing cost a tenth of its Python."""
+
+    endpoint: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if self.endpoint is not None and scope.get("path") in TOKEN_PATHS:
+            await self.endpoint(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Return the application. Raises ConfigurationError before anything is opened."""
+    credential = load_credential(settings.in_var(settings.internal.credential_file))
+    amqp_url = secret(settings.bus.url, settings.bus.url_file)
+    folder = settings.in_var(settings.token.projection)
+    keys = KeyRing(
+        settings.in_var(settings.token.private_key), settings.in_var(settings.token.public_key)
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            projection = Projection(
+                folder,
+                map_size=settings.token.projection_map_size,
+                confirm_seconds=_confirm_seconds(settings),
+            )
+            stack.callback(projection.close)
+            feed = await stack.enter_async_context(
+                FeedClient(
+                    settings.registry_url, credential, page_size=settings.subscription.page_size
+                )
+            )
+            catch_up = CatchUp(
+                projection,
+                feed,
+                timeout_seconds=settings.token.catch_up_timeout.total_seconds(),
+                per_second=settings.token.catch_ups_per_second,
+            )
+            stack.push_async_callback(catch_up.aclose)
+            service.endpoint = TokenEndpoint(
+                settings, keys=keys, projection=projection, catch_up=catch_up
+            )
+
+            async def check_keys() -> None:
+                if keys.current() is None:
+                    raise NotReady(keys.trouble or "no signing keys")
+
+            async def check_projection() -> None:
+                _check_projection(projection, settings)
+
+            checks = {"keys": check_keys, "projection": check_projection}
+            service.router.routes.extend([*routes(settings, keys), *health_routes(checks)])
+            # A redirect would send credentials once more, to wherever the Host header says.
+            service.router.redirect_slashes = False
+            projector = Projector(
+                folder, projection, feed, _subscription(settings), amqp_url=amqp_url
+            )
+            await stack.enter_async_context(background(projector.run()))
+            yield
+
+    service = TokenService(lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS)
+    return service
+
+
+def from_environment() -> Starlette:
+    """Return the application of a worker process, configured by the environment alone."""
+    settings = load()
+    configure(settings.logs, "token")
+    return create_app(settings)
+
+
+def _confirm_seconds(settings: Settings) -> float:
+    """Return how often to write that nothing is new: well within the bound of staleness."""
+    return min(CONFIRM_SECONDS, settings.token.max_staleness.total_seconds() / 4)
+
+
+def _subscription(settings: Settings) -> Subscription:
+    """Return the settings with long polls that end before silence looks like an outage."""
+    longest: timedelta = settings.token.max_staleness / 4
+    shortened = min(settings.subscription.long_poll, longest)
+    return settings.subscription.model_copy(update={"long_poll": shortened})
+
+
+def _check_projection(projection: Projection, settings: Settings) -> None:
+    staleness = projection.staleness()
+    if staleness == float("inf"):
+        raise NotReady("never filled: the registry has not been reached yet")
+    if staleness > settings.token.max_staleness.total_seconds():
+        message = f"not confirmed for {staleness:.0f} s, more than token.max_staleness"
+        raise NotReady(message)

@@ -1,0 +1,105 @@
+"""Client authentication: who presents which secret, and whether it is right (RFC 6749, 2.3.1)."""
+
+import base64
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from services.token.errors import InvalidClient, InvalidRequest
+from services.token.parameters import Parameters, form_decode
+from shared.clients import ClientRecord
+from shared.credentials import is_well_formed_client_id, is_well_formed_secret, matches
+
+# Compared against when there is no client, so that "unknown" takes the time that "wrong" takes.
+_NO_DIGEST = "0" * 64
+
+FindClient = Callable[[str], ClientRecord | None]
+CatchUp = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client presents."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+def presented(authorization: str | None, parameters: Parameters) -> Credentials:
+    """Return the credentials of a request. Raises InvalidRequest, InvalidClient."""
+    body_id, body_secret = parameters.get("client_id"), parameters.get("client_secret")
+    assertion = parameters.get("client_assertion") or parameters.get("client_assertion_type")
+    if sum(one is not None for one in (authorization, body_secret, assertion)) > 1:
+        raise InvalidRequest("Two ways of client authentication in one request.")
+    if assertion is not None:
+        raise InvalidClient(reason="client assertions are not accepted")
+    if authorization is not None:
+        credentials = _basic(authorization)
+        if body_id is not None and body_id != credentials.client_id:
+            raise InvalidRequest("The client_id of the body is not that of the header.")
+        return credentials
+    if body_id is None and body_secret is None:
+        raise InvalidClient(reason="no credentials")
+    if body_id is None:
+        raise InvalidRequest("The client_id is missing.")
+    if body_secret is None:
+        raise InvalidClient(reason="no secret")
+    return Credentials(body_id, body_secret)
+
+
+def _basic(authorization: str) -> Credentials:
+    """Return the two halves, each form-decoded (RFC 6749, 2.3.1). Raises InvalidClient."""
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        raise InvalidClient(reason="not the Basic scheme")
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+        client_id, colon, client_secret = decoded.partition(":")
+        if not colon:
+            raise InvalidClient(reason="Basic credentials without a colon")
+        credentials = Credentials(form_decode(client_id), form_decode(client_secret))
+    except ValueError:
+        raise InvalidClient(reason="Basic credentials are not form-encoded base64") from None
+    if not credentials.client_id or not credentials.client_secret:
+        raise InvalidClient(reason="half of the Basic credentials is empty")
+    return credentials
+
+
+async def authenticate(
+    credentials: Credentials, find: FindClient, catch_up: CatchUp, now: datetime
+) -> ClientRecord:
+    """Return the client whose credentials these are. Raises InvalidClient, always the same.
+
+    The reason is for the log, which learns the Client ID too when it has the form of one.
+
+    Whatever is wrong may have been changed a moment ago: the projection gets one bounded chance
+    to catch up. For every reason, so that the time taken does not tell them apart.
+    """
+    client_id, secret = credentials.client_id, credentials.client_secret
+    if not is_well_formed_client_id(client_id):
+        raise InvalidClient(reason="not a Client ID")
+    if not is_well_formed_secret(secret):
+        raise InvalidClient(reason="not a Client Secret", client_id=client_id)
+    client, fault = _examine(find(client_id), secret, now)
+    if fault is not None:
+        await catch_up()
+        client, fault = _examine(find(client_id), secret, now)
+    if client is None or fault is not None:
+        raise InvalidClient(reason=fault, client_id=client_id)
+    return client
+
+
+def _examine(
+    client: ClientRecord | None, secret: str, now: datetime
+) -> tuple[ClientRecord | None, str | None]:
+    """Return the client and what is wrong; the comparison is made whatever else is wrong."""
+    secrets = client.secrets if client is not None else ()
+    digests = [(one.digest, one.expires_at) for one in secrets] or [(_NO_DIGEST, None)]
+    found = [expires_at for digest, expires_at in digests if matches(secret, digest)]
+    if client is None:
+        return None, "unknown client"
+    if not found:
+        return client, "wrong secret"
+    if all(expires_at is not None and expires_at <= now for expires_at in found):
+        return client, "secret expired"
+    return client, None if client.active else "client deactivated"

@@ -1,0 +1,74 @@
+"""What an event means to a client. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import assert_never
+
+from shared.clients import ClientRecord, SecretRecord
+from shared.events import (
+    ApplicationActivated,
+    ApplicationCreated,
+    ApplicationDeactivated,
+    ApplicationDeleted,
+    ApplicationSecretRevoked,
+    ApplicationSecretRotated,
+    ApplicationUpdated,
+    Event,
+    PrivateData,
+    SecretFacts,
+    TokensRevoked,
+)
+
+
+def evolve(record: ClientRecord | None, event: Event, private: PrivateData) -> ClientRecord | None:
+    """Return the client after an event; None when there is none (any more)."""
+    if record is None:
+        # Of a client that is gone, or never was, only its creation can say anything.
+        return _created(event, private) if isinstance(event, ApplicationCreated) else None
+    after: ClientRecord | None
+    match event:
+        case ApplicationCreated():
+            after = _created(event, private)
+        case ApplicationUpdated():
+            after = record
+        case ApplicationActivated():
+            after = record.__replace__(active=True)
+        case ApplicationDeactivated():
+            after = record.__replace__(active=False)
+        case ApplicationDeleted():
+            after = None
+        case ApplicationSecretRotated():
+            others = _expiring(record.secrets, event.others_expire_at)
+            after = record.__replace__(secrets=(*others, _secret(event.secret, private)))
+        case ApplicationSecretRevoked():
+            kept = tuple(one for one in record.secrets if one.id != event.secret_id)
+            after = record.__replace__(secrets=kept)
+        case TokensRevoked():
+            after = record.__replace__(not_before=event.not_before)
+        case _:
+            assert_never(event)
+    return after
+
+
+def _created(event: ApplicationCreated, private: PrivateData) -> ClientRecord:
+    return ClientRecord(
+        client_id=event.client_id,
+        application_id=event.application_id,
+        organization_id=event.organization_id,
+        owner_id=event.owner_id,
+        active=event.active,
+        scopes=event.scopes,
+        secrets=(_secret(event.secret, private),),
+    )
+
+
+def _secret(facts: SecretFacts, private: PrivateData) -> SecretRecord:
+    # A blanked digest matches nothing: the secret is known and cannot be used.
+    return SecretRecord(
+        id=facts.id, digest=private.secret_digest or "", expires_at=facts.expires_at
+    )
+
+
+def _expiring(secrets: Sequence[SecretRecord], at: datetime) -> tuple[SecretRecord, ...]:
+    """Return the secrets, none of which lives longer than `at`."""
+    return tuple(one.__replace__(expires_at=min(at, one.expires_at or at)) for one in secrets)

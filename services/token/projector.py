@@ -1,0 +1,127 @@
+"""The projector: keeps the projection up with the log; one among all workers of a host."""
+
+import asyncio
+import fcntl
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client import Counter, Gauge
+
+from services.token.projection import Projection
+from shared.bus import follow
+from shared.config import Subscription as SubscriptionSettings
+from shared.envelope import Envelope
+from shared.feed_client import FeedClient
+from shared.logs import get_logger
+from shared.subscription import Cursor, Inbox, Subscription
+from shared.web import background
+
+# A projector that dies is replaced after this time at most.
+ELECTION_SECONDS = 0.5
+QUEUE_PREFIX = "oauthapps.token"
+LOCK = "projector.lock"
+log = get_logger(__name__)
+
+POSITION = Gauge("oauthapps_token_projection_position", "Last event in the projection")
+STALENESS = Gauge(
+    "oauthapps_token_projection_staleness_seconds",
+    "Time since the projection was known to be at the head of the log",
+)
+APPLIED = Counter("oauthapps_token_events_applied_total", "Events applied by this process")
+
+
+class ProjectionSubscriber:
+    """The projection as a subscriber of the log."""
+
+    def __init__(self, projection: Projection, feed: FeedClient) -> None:
+        self._projection = projection
+        self._feed = feed
+
+    async def load_cursor(self) -> Cursor:
+        """Return the stored cursor."""
+        return self._projection.cursor()
+
+    async def start_over(self, log_epoch: str) -> Cursor:
+        """Take the registry's snapshot in place of another history, or of nothing."""
+        async with self._feed.snapshot() as (head, records):
+            await self._projection.replace_all(head, records)
+        log.info("projection filled", log_epoch=log_epoch, position=head.position)
+        return Cursor(head.log_epoch, head.position)
+
+    async def apply(self, envelopes: Sequence[Envelope], cursor: Cursor) -> None:
+        """Apply consecutive events."""
+        await self._projection.apply(envelopes, cursor)
+        APPLIED.inc(len(envelopes))
+
+    async def confirm(self, cursor: Cursor) -> None:
+        """Note that the projection is fresh."""
+        await self._projection.confirm(cursor)
+
+
+class Projector:
+    """Competes for the lock of the store, and follows the log while it has it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        projection: Projection,
+        feed: FeedClient,
+        settings: SubscriptionSettings,
+        *,
+        amqp_url: str | None = None,
+    ) -> None:
+        self._lock = folder / LOCK
+        self._projection = projection
+        self._feed = feed
+        self._settings = settings
+        self._amqp_url = amqp_url
+
+    async def run(self) -> None:
+        """Wait to be elected, then follow the log, until cancelled."""
+        with _measured(self._projection):
+            descriptor = await _elected(self._lock)
+            try:
+                log.info("this process keeps the projection up to date")
+                await self._follow()
+            finally:
+                # The lock goes with the descriptor, also when the process is killed.
+                os.close(descriptor)
+
+    async def _follow(self) -> None:
+        subscriber = ProjectionSubscriber(self._projection, self._feed)
+        if self._amqp_url is None:
+            await Subscription(subscriber, self._feed, self._settings).run()
+            return
+        inbox = Inbox()
+        async with background(follow(self._amqp_url, QUEUE_PREFIX, inbox)):
+            await Subscription(subscriber, self._feed, self._settings, inbox=inbox).run()
+
+
+@contextmanager
+def _measured(projection: Projection) -> Iterator[None]:
+    """Let the gauges read the store, as long as it is open: each worker tells what it serves."""
+    POSITION.set_function(lambda: projection.cursor().position)
+    STALENESS.set_function(projection.staleness)
+    try:
+        yield
+    finally:
+        for gauge in (POSITION, STALENESS):
+            gauge.set_function(lambda: math.nan)
+
+
+async def _elected(lock: Path) -> int:
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                await asyncio.sleep(ELECTION_SECONDS)
+            else:
+                return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise

@@ -1,0 +1,211 @@
+"""RabbitMQ: how events are published, and how a service of ours hears of them.
+
+Two durable topic exchanges: `oauthapps.events` carries public CloudEvents for everybody,
+`oauthapps.internal` the whole envelope for token service and notifier. The bus tells things soon;
+what it loses is read from the feed, so our own queues are exclusive, bounded and unacknowledged.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.exceptions import AMQPError
+
+from shared.envelope import (
+    CLOUDEVENTS_MEDIA_TYPE,
+    Envelope,
+    UndecodableEvent,
+    decode_message,
+    encode_json,
+    encode_message,
+    routing_key,
+    to_cloudevent,
+)
+from shared.failures import TransientFailure
+from shared.logs import get_logger
+from shared.subscription import INBOX_CAPACITY, Inbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PUBLIC_EXCHANGE = "oauthapps.events"
+INTERNAL_EXCHANGE = "oauthapps.internal"
+CONNECT_SECONDS = 5.0
+RETRY_FIRST_SECONDS = 0.2
+RETRY_LONGEST_SECONDS = 5.0
+log = get_logger(__name__)
+
+_LOST = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
+
+
+class BusUnavailable(TransientFailure):
+    """RabbitMQ did not take what we had for it."""
+
+
+class Publisher:
+    """One channel with publisher confirms, good until the first failure; then open another."""
+
+    def __init__(
+        self,
+        public: AbstractExchange,
+        internal: AbstractExchange,
+        *,
+        source: str,
+        timeout_seconds: float,
+    ) -> None:
+        self._public = public
+        self._internal = internal
+        self._source = source
+        self._timeout_seconds = timeout_seconds
+
+    async def publish(self, envelope: Envelope, log_epoch: str) -> None:
+        """Return once the broker has confirmed both forms. Raises BusUnavailable."""
+        key = routing_key(envelope.type)
+        cloudevent = to_cloudevent(envelope, log_epoch=log_epoch, source=self._source)
+        public = _message(encode_json(cloudevent), CLOUDEVENTS_MEDIA_TYPE)
+        internal = _message(encode_message(envelope, log_epoch), "application/json")
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await asyncio.gather(
+                    self._internal.publish(internal, key, mandatory=False),
+                    self._public.publish(public, key, mandatory=False),
+                )
+        except _LOST as error:
+            message = f"RabbitMQ: not confirmed ({type(error).__name__})"
+            raise BusUnavailable(message) from None
+
+
+def _message(body: bytes, content_type: str) -> aio_pika.Message:
+    return aio_pika.Message(
+        body,
+        content_type=content_type,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        # Of the attempt, not of the event: two in flight must never share one.
+        message_id=uuid.uuid4().hex,
+    )
+
+
+def open_publisher(
+    url: str, *, source: str, timeout_seconds: float
+) -> AbstractAsyncContextManager[Publisher]:
+    """Connect and declare both exchanges. Raises BusUnavailable."""
+    return _open_publisher(url, source=source, timeout_seconds=timeout_seconds)
+
+
+@asynccontextmanager
+async def _open_publisher(
+    url: str, *, source: str, timeout_seconds: float
+) -> "AsyncIterator[Publisher]":
+    connection = await _connect(url)
+    try:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                channel = await connection.channel(publisher_confirms=True)
+                public = await _declare(channel, PUBLIC_EXCHANGE)
+                internal = await _declare(channel, INTERNAL_EXCHANGE)
+        except _LOST as error:
+            message = f"RabbitMQ at {_place(url)}: exchanges not declared ({_reason(error)})"
+            raise BusUnavailable(message) from None
+        yield Publisher(public, internal, source=source, timeout_seconds=timeout_seconds)
+    finally:
+        await _close(connection)
+
+
+async def _declare(channel: AbstractChannel, name: str) -> AbstractExchange:
+    return await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True)
+
+
+async def follow(url: str, queue_prefix: str, inbox: Inbox) -> None:
+    """Fill an inbox with what the internal exchange carries, until cancelled; reconnect as needed.
+
+    The queue belongs to this connection and vanishes with it: whoever comes back reads the feed.
+    """
+    pause = RETRY_FIRST_SECONDS
+    said = ""
+    while True:
+        try:
+            async with _consumer(url, queue_prefix, inbox.put) as closed:
+                inbox.set_connected(True)
+                log.info("following the bus", broker=_place(url))
+                pause, said = RETRY_FIRST_SECONDS, ""
+                await closed
+                reason = "connection closed"
+        except BusUnavailable as failure:
+            reason = str(failure)
+        finally:
+            inbox.set_connected(False)
+        if reason != said:
+            log.warning("bus lost, following the feed", reason=reason)
+            said = reason
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, RETRY_LONGEST_SECONDS)
+
+
+@asynccontextmanager
+async def _consumer(
+    url: str, queue_prefix: str, put: Callable[[str, Envelope], None]
+) -> "AsyncIterator[Awaitable[None]]":
+    connection = await _connect(url)
+    closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def on_close(*_: object) -> None:
+        if not closed.done():
+            closed.set_result(None)
+
+    async def on_message(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        try:
+            put(*decode_message(message.body))
+        except UndecodableEvent as error:
+            # Whether it matters is decided where the same event comes by the feed.
+            log.warning("message left to the feed", reason=str(error))
+
+    connection.close_callbacks.add(on_close)
+    try:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                channel = await connection.channel(publisher_confirms=False)
+                channel.close_callbacks.add(on_close)
+                queue = await channel.declare_queue(
+                    f"{queue_prefix}.{uuid.uuid4().hex}",
+                    exclusive=True,
+                    auto_delete=True,
+                    arguments={"x-max-length": INBOX_CAPACITY, "x-overflow": "drop-head"},
+                )
+                queue.close_callbacks.add(on_close)
+                await queue.bind(INTERNAL_EXCHANGE, routing_key="#")
+                await queue.consume(on_message, no_ack=True)
+        except _LOST as error:
+            message = f"RabbitMQ at {_place(url)}: no queue ({_reason(error)})"
+            raise BusUnavailable(message) from None
+        yield closed
+    finally:
+        await _close(connection)
+
+
+async def _connect(url: str) -> AbstractConnection:
+    try:
+        return await aio_pika.connect(url, timeout=CONNECT_SECONDS)
+    except (*_LOST, ValueError) as error:
+        message = f"RabbitMQ at {_place(url)} cannot be reached ({_reason(error)})"
+        raise BusUnavailable(message) from None
+
+
+async def _close(connection: AbstractConnection) -> None:
+    with suppress(*_LOST):
+        async with asyncio.timeout(1.0):
+            await connection.close()
+
+
+def _place(url: str) -> str:
+    """Return host and port: the part of the URL that may be logged."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 5672}"
+
+
+def _reason(error: BaseException) -> str:
+    return type(error).__name__

@@ -1,0 +1,362 @@
+"""The configuration: `config.yml`, each value overridable from the environment.
+
+`OAUTHAPPS_TOKEN__MAX_STALENESS=10m` overrides `token.max_staleness`. Every setting has a default,
+a type and a place in `config.yml`; whatever is wrong is one line that names the setting and the
+remedy. Secrets come from the environment or from files, never from `config.yml` itself.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+ENVIRONMENT_PREFIX = "OAUTHAPPS_"
+CONFIG_VARIABLE = "OAUTHAPPS_CONFIG"
+VAR_VARIABLE = "OAUTHAPPS_VAR"
+# Variables with our prefix that are not settings of config.yml.
+OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, VAR_VARIABLE})
+OTHER_PREFIXES = ("OAUTHAPPS_TEST_", "OAUTHAPPS_BENCH_")
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message names the setting and the remedy."""
+
+
+def secret(value: SecretStr | None, file: Path | None) -> str | None:
+    """Return a secret given by the environment or, if not there, by a file.
+
+    Raises ConfigurationError when the file cannot be read.
+    """
+    if value is not None:
+        return value.get_secret_value()
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        message = f"secret file {file}: cannot be read ({reason}); check path and permissions"
+        raise ConfigurationError(message) from None
+
+
+def parse_duration(value: object) -> object:
+    """Return `10m`, `1.5h`, `250ms` or a number of seconds as a timedelta."""
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return timedelta(seconds=value)
+    found = _DURATION.match(value) if isinstance(value, str) else None
+    if found is None:
+        message = "give a duration such as 250ms, 30s, 10m, 1h or 7d"
+        raise ValueError(message)
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: nothing unknown, nothing changed after the start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Database(Section):
+    """A Postgres database; without a URL the one that `oauthapps up` runs under `var/`."""
+
+    url: SecretStr | None = None
+    url_file: Path | None = None
+    pool_size: int = Field(default=8, ge=2, le=200)
+    command_timeout: Duration = timedelta(seconds=30)
+
+
+class Bus(Section):
+    """RabbitMQ; without a URL the services follow the registry's feed instead."""
+
+    url: SecretStr | None = None
+    url_file: Path | None = None
+    confirm_window: int = Field(default=64, ge=1, le=10_000)
+    publish_timeout: Duration = timedelta(seconds=10)
+
+
+class Internal(Section):
+    """How the services recognise each other."""
+
+    credential_file: Path = Path("service_credential")
+
+
+class Scope(Section):
+    """A scope that applications may be given."""
+
+    description: str
+    administrators_only: bool = False
+
+
+class Registry(Section):
+    """The registry: pages, REST API, log and feeds."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8001
+    public_url: str | None = None
+    internal_url: str | None = None
+    database: Database = Database()
+    default_scopes: tuple[str, ...] = ("applications:read",)
+    max_body: int = Field(default=65_536, ge=1024)
+    batch_commands: int = Field(default=200, ge=1, le=1000)
+    batch_delay: Duration = timedelta(milliseconds=2)
+
+
+class Token(Section):
+    """The token service: projection, credentials, signatures."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8002
+    issuer: str | None = None
+    internal_url: str | None = None
+    audience: str | None = None
+    lifetime: Duration = timedelta(hours=1)
+    max_staleness: Duration = timedelta(hours=1)
+    private_key: Path = Path("oauth_private.key")
+    public_key: Path = Path("oauth_public.key")
+    projection: Path = Path("projection")
+    projection_map_size: int = Field(default=4 * 2**30, ge=2**20)
+    realm: str = "oauthapps"
+    workers: int = Field(default=1, ge=1, le=256)
+    max_body: int = Field(default=16_384, ge=1024)
+    body_timeout: Duration = timedelta(seconds=10)
+    catch_up_timeout: Duration = timedelta(seconds=1)
+    catch_ups_per_second: float = Field(default=20, gt=0)
+
+
+class Smtp(Section):
+    """The mail server that takes our mail."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1025
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    tls: Literal["none", "starttls", "tls"] = "none"
+    timeout: Duration = timedelta(seconds=30)
+    # RFC 1047: what is cut off here can leave a mail that was taken and is sent again.
+    answer_timeout: Duration = timedelta(minutes=10)
+
+
+class Notifier(Section):
+    """The notifier: rules, deliveries, mail."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8003
+    database: Database = Database()
+    sender_address: str = "oauthapps@localhost"
+    sender_name: str = "OAuth Applications"
+    message_id_domain: str = "oauthapps.localhost"
+    smtp: Smtp = Smtp()
+    senders: int = Field(default=2, ge=1, le=64)
+    lease: Duration = timedelta(minutes=15)
+    retry_first: Duration = timedelta(seconds=15)
+    retry_longest: Duration = timedelta(hours=4)
+    give_up_after: Duration = timedelta(days=3)
+    unknown_outcome: Literal["retry", "park"] = "retry"
+    max_event_age: Duration = timedelta(days=3)
+
+
+class Subscription(Section):
+    """How token service and notifier follow the registry's log."""
+
+    page_size: int = Field(default=2000, ge=1, le=10_000)
+    long_poll: Duration = timedelta(seconds=20)
+    head_check: Duration = timedelta(seconds=1)
+    retry_first: Duration = timedelta(milliseconds=100)
+    retry_longest: Duration = timedelta(seconds=5)
+
+
+class Logs(Section):
+    """What is written to standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Paths that are not absolute count from `var`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    var: Path = Field(default=Path("var"), exclude=True)
+    registry: Registry = Registry()
+    token: Token = Token()
+    notifier: Notifier = Notifier()
+    subscription: Subscription = Subscription()
+    bus: Bus = Bus()
+    internal: Internal = Internal()
+    logs: Logs = Logs()
+    scopes: dict[str, Scope] = Field(
+        default={
+            "applications:read": Scope(description="See the applications of the owner"),
+            "applications:write": Scope(description="Change the applications of the owner"),
+            "events:read": Scope(
+                description="Follow the events of all applications", administrators_only=True
+            ),
+        }
+    )
+
+    def in_var(self, path: Path) -> Path:
+        """Return a path that counts from `var`, as the services open it."""
+        return self.var / path
+
+    @property
+    def public_url(self) -> str:
+        """Where people and other systems reach the registry; also the `source` of its events."""
+        return self.registry.public_url or f"http://localhost:{self.registry.port}"
+
+    @property
+    def issuer(self) -> str:
+        """The `iss` of access tokens, and where clients reach the token service (RFC 8414)."""
+        return self.token.issuer or f"http://localhost:{self.token.port}"
+
+    @property
+    def audience(self) -> str:
+        """The `aud` of access tokens: the API they are for (RFC 9068, section 3)."""
+        return self.token.audience or self.public_url
+
+    @property
+    def registry_url(self) -> str:
+        """Where the other services reach the registry."""
+        return self.registry.internal_url or f"http://127.0.0.1:{self.registry.port}"
+
+    @property
+    def token_url(self) -> str:
+        """Where the other services reach the token service."""
+        return self.token.internal_url or f"http://127.0.0.1:{self.token.port}"
+
+
+def load(
+    config: Path | None = None,
+    var: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Return the settings of a file, the environment and the command line's overrides.
+
+    `config` defaults to `OAUTHAPPS_CONFIG`, then `config.yml`; `var` to `OAUTHAPPS_VAR`, then
+    `var/`. Raises ConfigurationError with one line that names the setting and the remedy.
+    """
+    path = config or Path(os.environ.get(CONFIG_VARIABLE, "config.yml"))
+    values = _read(path)
+    _refuse_unknown_variables()
+    given = dict(overrides or {})
+    given["var"] = var or Path(os.environ.get(VAR_VARIABLE, "var"))
+    try:
+        return _with_file(values)(**given)
+    except ValidationError as error:
+        raise ConfigurationError(_one_line(error, path)) from None
+    except Exception as error:
+        # pydantic-settings wraps a value that is not JSON where JSON is expected.
+        message = f"environment: {' '.join(str(error).split())}"
+        raise ConfigurationError(message) from None
+
+
+def _with_file(values: Mapping[str, Any]) -> type[Settings]:
+    """Return Settings that take the command line first, then the environment, then the file."""
+
+    class FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            **_unused: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, dict(values))
+
+    return FromFile
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        message = (
+            f"{path}: no such file; name the configuration with --config FILE or {CONFIG_VARIABLE}"
+        )
+        raise ConfigurationError(message) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        message = f"{path}: cannot be read ({reason}); check the file and its permissions"
+        raise ConfigurationError(message) from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        message = f"{path}{place}: {problem}; correct the YAML"
+        raise ConfigurationError(message) from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        message = f"{path}: must hold settings as `name: value`"
+        raise ConfigurationError(message)
+    return values
+
+
+def _refuse_unknown_variables() -> None:
+    known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for variable in sorted(os.environ):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
+            continue
+        if variable.startswith(OTHER_PREFIXES):
+            continue
+        if variable.split("__")[0].upper() not in known:
+            message = f"environment variable {variable}: no such setting; see config.yml"
+            raise ConfigurationError(message)
+
+
+def _one_line(error: ValidationError, path: Path) -> str:
+    """Say the first fault: where, what is wrong, what to do. Never the value: it may be secret."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = [str(part) for part in first["loc"]]
+    setting = ".".join(place)
+    variable = ENVIRONMENT_PREFIX + "__".join(place).upper()
+    source = f"environment variable {variable}" if _is_set(variable) else str(path)
+    if first["type"] == "extra_forbidden":
+        names = ", ".join(_names_beside(place))
+        return f"{source}: {setting}: no such setting; choose from: {names}"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{source}: {setting}: {reason[0].lower()}{reason[1:]}"
+
+
+def _is_set(variable: str) -> bool:
+    return any(name.upper() == variable for name in os.environ)
+
+
+def _names_beside(place: list[str]) -> list[str]:
+    model: Any = Settings
+    for part in place[:-1]:
+        field = model.model_fields.get(part)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ["what config.yml shows"]
+        model = annotation
+    return sorted(name for name in model.model_fields if name != "var")

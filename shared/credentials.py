@@ -1,0 +1,74 @@
+"""Client identifiers and client secrets: how they are made, recognised and stored.
+
+A secret is `oas_` + 43 characters that hold 256 bits + 6 characters of checksum. The prefix lets
+secret scanners find a leaked one; the checksum lets junk be refused before any look-up. At rest
+there is a SHA-256 digest only: the entropy is far above what can be guessed, so a slow hash would
+protect nothing and be a lever for denial of service.
+"""
+
+import hashlib
+import hmac
+import secrets
+import zlib
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+SECRET_PREFIX = "oas_"  # noqa: S105 - the public prefix of every secret, not a secret
+ENTROPY_CHARACTERS = 43  # log2(62) * 43 = 256.03 bits
+CHECKSUM_CHARACTERS = 6  # 62 ** 6 > 2 ** 32
+SECRET_LENGTH = len(SECRET_PREFIX) + ENTROPY_CHARACTERS + CHECKSUM_CHARACTERS
+CLIENT_ID_LENGTH = 32
+_LETTERS = frozenset(ALPHABET)
+
+
+def new_client_id() -> str:
+    """Return a fresh Client ID: 32 letters and digits, 190 bits, so never one given out before."""
+    return _random(CLIENT_ID_LENGTH)
+
+
+def new_client_secret() -> str:
+    """Return a fresh Client Secret, 53 characters of `[A-Za-z0-9_]`."""
+    body = SECRET_PREFIX + _random(ENTROPY_CHARACTERS)
+    return body + _checksum(body)
+
+
+def is_well_formed_client_id(client_id: str) -> bool:
+    """Tell whether the text can be a Client ID of ours at all."""
+    return len(client_id) == CLIENT_ID_LENGTH and _LETTERS.issuperset(client_id)
+
+
+def is_well_formed_secret(secret: str) -> bool:
+    """Tell whether the text can be a Client Secret of ours at all: form and checksum."""
+    if len(secret) != SECRET_LENGTH or not secret.startswith(SECRET_PREFIX):
+        return False
+    if not _LETTERS.issuperset(secret[len(SECRET_PREFIX) :]):
+        return False
+    body, checksum = secret[:-CHECKSUM_CHARACTERS], secret[-CHECKSUM_CHARACTERS:]
+    return hmac.compare_digest(checksum, _checksum(body))
+
+
+def digest_of(secret: str) -> str:
+    """Return the lower-case hexadecimal SHA-256 digest under which a secret is stored."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def matches(secret: str, digest: str) -> bool:
+    """Tell, in time that does not depend on the answer, whether the digest is the secret's."""
+    return hmac.compare_digest(digest_of(secret), digest)
+
+
+def hint_of(secret: str) -> str:
+    """Return the last four characters, by which an owner tells two secrets apart."""
+    return secret[-4:]
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+def _checksum(body: str) -> str:
+    number = zlib.crc32(body.encode())
+    characters = []
+    for _ in range(CHECKSUM_CHARACTERS):
+        number, digit = divmod(number, len(ALPHABET))
+        characters.append(ALPHABET[digit])
+    return "".join(reversed(characters))

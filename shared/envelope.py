@@ -1,0 +1,207 @@
+"""An event with its place in the log, and the two forms in which it travels.
+
+The *internal* form is the whole envelope, for our own services. The *public* form is a CloudEvent
+(CloudEvents 1.0, JSON event format, structured mode) without the private part and the metadata.
+Both are encoded and decoded here and nowhere else.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from shared.events import EVENT_TYPES, NO_PRIVATE_DATA, Event, PrivateData
+
+CLOUDEVENTS_MEDIA_TYPE = "application/cloudevents+json"
+CLOUDEVENTS_BATCH_MEDIA_TYPE = "application/cloudevents-batch+json"
+
+
+class UndecodableEvent(Exception):
+    """The bytes are not an event that this version knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """Who caused an event, and by which command.
+
+    `actor` is `user:<id>`, `client:<client_id>` or `cli:<account>`; never a name or an address.
+    """
+
+    command_id: str
+    actor: str
+    correlation_id: str | None = None
+    causation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One event as it stands in the log.
+
+    `position` counts all events from 1 without a hole; `version` counts those of one stream.
+    `time` is when it was decided, in UTC.
+    """
+
+    position: int
+    id: str
+    stream: str
+    version: int
+    type: str
+    time: datetime
+    event: Event
+    private: PrivateData
+    metadata: Metadata
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The internal form. `data` stays undecoded until its type is known."""
+
+    position: int
+    id: str
+    stream: str
+    version: int
+    type: str
+    time: datetime
+    data: msgspec.Raw
+    metadata: Metadata
+    private: PrivateData | None = None
+
+
+class WireMessage(Wire, frozen=True, kw_only=True, gc=False):
+    """The internal form on the bus, where each message names the history it belongs to."""
+
+    log_epoch: str
+
+
+class WirePage(msgspec.Struct, frozen=True, kw_only=True):
+    """The internal feed's answer."""
+
+    log_epoch: str
+    head: int
+    events: list[Wire]
+
+
+_message_decoder = msgspec.json.Decoder(WireMessage)
+_page_decoder = msgspec.json.Decoder(WirePage)
+_event_decoders = {name: msgspec.json.Decoder(cls) for name, cls in EVENT_TYPES.items()}
+_encode = msgspec.json.Encoder().encode
+encode_json = _encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A run of consecutive envelopes; `head` is the last position when it was read."""
+
+    log_epoch: str
+    head: int
+    envelopes: list[Envelope]
+
+
+def decode_event(event_type: str, data: bytes | str) -> Event:
+    """Return the event. Raises UndecodableEvent for an unknown type or a wrong shape."""
+    decoder = _event_decoders.get(event_type)
+    if decoder is None:
+        message = f"event type {event_type!r} is not known to this version; upgrade it"
+        raise UndecodableEvent(message)
+    try:
+        return decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        # The reason names a field and a type, never a value.
+        message = f"{event_type}: {error}"
+        raise UndecodableEvent(message) from None
+
+
+def _envelope(wire: Wire) -> Envelope:
+    return Envelope(
+        position=wire.position,
+        id=wire.id,
+        stream=wire.stream,
+        version=wire.version,
+        type=wire.type,
+        time=wire.time,
+        event=decode_event(wire.type, bytes(wire.data)),
+        private=wire.private or NO_PRIVATE_DATA,
+        metadata=wire.metadata,
+    )
+
+
+def decode_message(body: bytes) -> tuple[str, Envelope]:
+    """Return log epoch and envelope of one internal message. Raises UndecodableEvent."""
+    try:
+        wire = _message_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        message = f"message: {error}"
+        raise UndecodableEvent(message) from None
+    return wire.log_epoch, _envelope(wire)
+
+
+def decode_page(body: bytes) -> Page:
+    """Return one page of the internal feed. Raises UndecodableEvent."""
+    try:
+        wire = _page_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        message = f"feed page: {error}"
+        raise UndecodableEvent(message) from None
+    return Page(
+        log_epoch=wire.log_epoch, head=wire.head, envelopes=[_envelope(one) for one in wire.events]
+    )
+
+
+def encode_internal(envelope: Envelope) -> bytes:
+    """Return the internal form, as the feed lists it."""
+    return _encode(_internal(envelope))
+
+
+def encode_message(envelope: Envelope, log_epoch: str) -> bytes:
+    """Return the internal form as one self-contained message of the bus."""
+    return _encode({"log_epoch": log_epoch, **_internal(envelope)})
+
+
+def _internal(envelope: Envelope) -> dict[str, Any]:
+    private = None if envelope.private == NO_PRIVATE_DATA else asdict(envelope.private)
+    return {
+        "position": envelope.position,
+        "id": envelope.id,
+        "stream": envelope.stream,
+        "version": envelope.version,
+        "type": envelope.type,
+        "time": envelope.time,
+        "data": envelope.event,
+        "private": private,
+        "metadata": envelope.metadata,
+    }
+
+
+def cloudevent_type(event_type: str) -> str:
+    """Return the CloudEvents `type` of an event: `oauthapps.ApplicationCreated.v1`."""
+    return f"oauthapps.{event_type}.v1"
+
+
+def to_cloudevent(envelope: Envelope, *, log_epoch: str, source: str) -> dict[str, Any]:
+    """Return the public form as a JSON-ready mapping; `source` is the registry's URL.
+
+    The extension `sequence` is the position in the log, `logepoch` the history it counts in.
+    """
+    return {
+        "specversion": "1.0",
+        "id": envelope.id,
+        "source": source,
+        "type": cloudevent_type(envelope.type),
+        "subject": envelope.stream,
+        "time": envelope.time,
+        "datacontenttype": "application/json",
+        "sequence": envelope.position,
+        "logepoch": log_epoch,
+        "data": envelope.event,
+    }
+
+
+def routing_key(event_type: str) -> str:
+    """Return the topic of an event: `application.created`, `application.secret.rotated`."""
+    words: list[str] = []
+    for letter in event_type:
+        if letter.isupper():
+            words.append(letter.lower())
+        else:
+            words[-1] += letter
+    return ".".join(words)

@@ -1,0 +1,142 @@
+"""The registry's internal interface, as token service and notifier call it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+import msgspec
+
+from shared.clients import ClientRecord, SnapshotHead
+from shared.envelope import Page, decode_page
+from shared.failures import TransientFailure
+
+ANSWER_SECONDS = 10.0
+# Without this last line a snapshot that broke off would look like a smaller one.
+SNAPSHOT_END = '{"end":true}'
+T = TypeVar("T")
+
+
+class RegistryUnavailable(TransientFailure):
+    """The registry did not give a usable answer."""
+
+
+class RegistryRefused(TransientFailure):
+    """The registry does not accept the service credential."""
+
+
+class Recipient(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to write to: asked for when a mail is sent, kept nowhere."""
+
+    id: str
+    email: str
+    name: str
+    locale: str
+    active: bool
+
+
+class FeedClient:
+    """A connection to the registry. Every call raises RegistryUnavailable or RegistryRefused."""
+
+    def __init__(self, url: str, credential: str, *, page_size: int = 2000) -> None:
+        self._page_size = page_size
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {credential}"},
+            timeout=ANSWER_SECONDS,
+            # Proxies of the environment are for the outside world, not for our own services.
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def read(self, after: int, *, wait: float = 0.0) -> Page:
+        """Return the events after a position; wait up to so many seconds when there are none."""
+        parameters = {"after": after, "limit": self._page_size, "wait": wait}
+        response = await self._get("/internal/feed", parameters, seconds=ANSWER_SECONDS + wait)
+        return decode_page(response.content)
+
+    async def head(self) -> SnapshotHead:
+        """Return the log's epoch and its last position."""
+        response = await self._get("/internal/feed/head", {})
+        return _decode(SnapshotHead, response.content)
+
+    async def recipient(self, user_id: str) -> Recipient | None:
+        """Return a user's present name, address and locale, or None when there is no such user."""
+        try:
+            response = await self._get(f"/internal/recipients/{user_id}", {})
+        except _NotFound:
+            return None
+        return _decode(Recipient, response.content)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[tuple[SnapshotHead, AsyncIterator[ClientRecord]]]:
+        """Open the snapshot of all clients; the records come ordered by `client_id`."""
+        try:
+            async with self._http.stream("GET", "/internal/snapshot") as response:
+                await _refuse(response)
+                lines = response.aiter_lines()
+                head = _decode(SnapshotHead, await anext(lines))
+                yield head, _records(lines)
+        except (httpx.HTTPError, StopAsyncIteration) as error:
+            message = f"registry: snapshot broke off ({type(error).__name__})"
+            raise RegistryUnavailable(message) from None
+
+    async def _get(
+        self,
+        path: str,
+        parameters: dict[str, str | int | float],
+        *,
+        seconds: float = ANSWER_SECONDS,
+    ) -> httpx.Response:
+        try:
+            response = await self._http.get(path, params=parameters, timeout=seconds)
+        except httpx.HTTPError as error:
+            message = f"registry: no answer ({type(error).__name__})"
+            raise RegistryUnavailable(message) from None
+        await _refuse(response)
+        return response
+
+
+class _NotFound(RegistryUnavailable):
+    """The registry has no such thing."""
+
+
+async def _refuse(response: httpx.Response) -> None:
+    if response.status_code in (401, 403):
+        message = "registry: the service credential is not accepted; both sides need the same file"
+        raise RegistryRefused(message)
+    if response.status_code == 404:
+        raise _NotFound("registry: no such thing")
+    if response.status_code != 200:
+        message = f"registry: answered with status {response.status_code}"
+        raise RegistryUnavailable(message)
+
+
+def _decode(kind: type[T], content: bytes | str) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError as error:
+        message = f"registry: unexpected answer ({error})"
+        raise RegistryUnavailable(message) from None
+
+
+async def _records(lines: AsyncIterator[str]) -> AsyncIterator[ClientRecord]:
+    """Yield every record. Raises RegistryUnavailable when the closing line is missing."""
+    decoder = msgspec.json.Decoder(ClientRecord)
+    async for line in lines:
+        if line == SNAPSHOT_END:
+            return
+        yield decoder.decode(line)
+    message = "registry: snapshot broke off before its end"
+    raise RegistryUnavailable(message)

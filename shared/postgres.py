@@ -1,0 +1,228 @@
+"""Connections to Postgres, and migrations: one numbered `.sql` a step, forward only."""
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import asyncpg
+
+from shared.config import Database, secret
+from shared.logs import get_logger
+
+CONNECT_SECONDS = 5.0
+# Where `oauthapps up` keeps its database, under `var`.
+DATA_FOLDER = Path("postgres", "data")
+# Times are rendered into JSON by the server: always in the same zone.
+SESSION_SETTINGS = {"timezone": "UTC", "application_name": "oauthapps"}
+_NUMBERED = re.compile(r"^(\d{4})_\w+\.sql$")
+log = get_logger(__name__)
+
+# What a lost, refused or overloaded server raises; the same call may succeed later.
+TRANSIENT_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.DiskFullError,
+    asyncpg.QueryCanceledError,
+)
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    # Generic in the stubs only.
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of a schema, from a file such as `0001_log.sql`."""
+
+    number: int
+    name: str
+    sql: str
+
+
+async def connect(dsn: str, *, command_seconds: float = 30.0) -> Connection:
+    """Return a connection of its own, for session locks, LISTEN and the log's appends."""
+    connection: Connection = await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_SECONDS,
+        command_timeout=command_seconds,
+        server_settings=SESSION_SETTINGS,
+    )
+    return connection
+
+
+async def create_pool(
+    dsn: str,
+    *,
+    size: int,
+    command_seconds: float = 30.0,
+    init: Callable[[Connection], Awaitable[None]] | None = None,
+) -> Pool:
+    """Return a pool that opens connections when they are needed, also when Postgres is down now."""
+    pool: Pool = await asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_SECONDS,
+        command_timeout=command_seconds,
+        server_settings=SESSION_SETTINGS,
+        init=init,
+    )
+    return pool
+
+
+def migrations_in(folder: Traversable) -> list[Migration]:
+    """Return the steps of a folder in order. Raises ValueError when the numbers have a hole."""
+    found = []
+    for file in folder.iterdir():
+        match = _NUMBERED.match(file.name)
+        if match:
+            found.append(Migration(int(match[1]), file.name, file.read_text(encoding="utf-8")))
+    found.sort(key=lambda one: one.number)
+    if [one.number for one in found] != list(range(1, len(found) + 1)):
+        message = f"migrations must be numbered 0001, 0002, … without a hole: {folder}"
+        raise ValueError(message)
+    return found
+
+
+async def migrate(connection: Connection, schema: str, steps: list[Migration]) -> list[str]:
+    """Bring a schema up to date, each step in its own transaction; return the names applied.
+
+    Concurrent callers wait for each other. Raises DatabaseError when the schema is newer than
+    this code.
+    """
+    applied = []
+    await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"migrate {schema}")
+    try:
+        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        await connection.execute(
+            f"""
+            CREATE TABLE IF NOT EXISTS {schema}.migrations (
+                number     integer     PRIMARY KEY,
+                name       text        NOT NULL,
+                applied_at timestamptz NOT NULL DEFAULT now()
+            )"""
+        )
+        done = await _version(connection, schema)
+        _refuse_newer(schema, done, steps)
+        for step in steps[done:]:
+            async with connection.transaction():
+                await connection.execute(step.sql)
+                await connection.execute(
+                    f"INSERT INTO {schema}.migrations (number, name) VALUES ($1, $2)",  # noqa: S608 - a constant of ours
+                    step.number,
+                    step.name,
+                )
+            applied.append(step.name)
+            log.info("migration applied", schema=schema, migration=step.name)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock(hashtext($1))", f"migrate {schema}")
+    return applied
+
+
+async def require_migrated(source: Any, schema: str, steps: list[Migration]) -> None:
+    """Raise DatabaseError unless the schema is the one this code was written for."""
+    if await source.fetchval("SELECT to_regclass($1)", f"{schema}.migrations") is None:
+        done = 0
+    else:
+        done = await _version(source, schema)
+    _refuse_newer(schema, done, steps)
+    if done < len(steps):
+        message = (
+            f"database schema {schema!r} is at {done} of {len(steps)}: run `oauthapps migrate`"
+        )
+        raise DatabaseError(message)
+
+
+async def _version(source: Any, schema: str) -> int:
+    number: int = await source.fetchval(
+        f"SELECT coalesce(max(number), 0) FROM {schema}.migrations"  # noqa: S608 - a constant of ours
+    )
+    return number
+
+
+def _refuse_newer(schema: str, done: int, steps: list[Migration]) -> None:
+    if done > len(steps):
+        message = (
+            f"database schema {schema!r} is at {done}, newer than this version knows "
+            f"({len(steps)}): upgrade oauthapps"
+        )
+        raise DatabaseError(message)
+
+
+async def wait_until_reachable(dsn: str, *, seconds: float) -> None:
+    """Wait for a server that is still starting. Raises DatabaseError when it does not come."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            connection = await connect(dsn)
+        except TRANSIENT_ERRORS as error:
+            if asyncio.get_running_loop().time() > deadline:
+                message = f"Postgres cannot be reached ({type(error).__name__}); check its URL"
+                raise DatabaseError(message) from None
+            await asyncio.sleep(0.2)
+        except asyncpg.PostgresError as error:
+            message = f"Postgres refuses the connection: {error.args[0]}"
+            raise DatabaseError(message) from None
+        else:
+            await connection.close()
+            return
+
+
+def dsn_of(database: Database, var: Path, *, setting: str) -> str:
+    """Return the configured URL, else that of the server which `oauthapps up` runs under `var`.
+
+    Raises DatabaseError, which names the setting, when there is neither.
+    """
+    url = secret(database.url, database.url_file)
+    if url is not None:
+        return url
+    running = running_dsn(var)
+    if running is None:
+        message = (
+            f"no database is configured and none runs under {var / 'postgres'}: "
+            f"start `oauthapps up`, or set {setting}"
+        )
+        raise DatabaseError(message)
+    return running
+
+
+def running_dsn(var: Path) -> str | None:
+    """Return the URL of the embedded server that runs under `var`, or None.
+
+    Raises DatabaseError when it is another user's.
+    """
+    file = var / DATA_FOLDER / "postmaster.pid"
+    try:
+        # Lines: pid, data directory, start time, port, socket directory, ….
+        lines = file.read_text().splitlines()
+        port, sockets = int(lines[3]), lines[4]
+        with socket.socket(socket.AF_UNIX) as trial:
+            # The file stays behind after a crash; a socket that answers does not.
+            trial.settimeout(CONNECT_SECONDS)
+            trial.connect(f"{sockets}/.s.PGSQL.{port}")
+    except PermissionError:
+        message = f"{file.parent}: not for this user; run as the one who starts `oauthapps up`"
+        raise DatabaseError(message) from None
+    except (OSError, ValueError, IndexError):
+        return None
+    return f"postgresql://oauthapps@/oauthapps?host={quote(sockets)}&port={port}"

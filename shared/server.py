@@ -1,0 +1,94 @@
+"""Serving: one or several applications in one event loop, stopped together by a signal."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import uvicorn
+from starlette.applications import Starlette
+
+GRACEFUL_SECONDS = 1
+
+
+class PortInUse(Exception):
+    """Another program listens on the port."""
+
+
+def bind(host: str, port: int, *, option: str) -> socket.socket:
+    """Return a listening socket. Raises PortInUse, which names the option that moves the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # A port whose last connections linger in TIME_WAIT is free; one that is listened on is not.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        message = (
+            f"cannot listen on {host}:{port} ({error.strerror}); "
+            f"end the program that does, or choose another port with {option}"
+        )
+        raise PortInUse(message) from None
+    listener.setblocking(False)
+    return listener
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server whose signals are its owner's business."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACEFUL_SECONDS,
+            )
+        )
+        self.app = app
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Leave the process's signals alone."""
+        return nullcontext()
+
+    def stop(self) -> None:
+        """Take no more requests; let long polls answer at once and the others finish."""
+        stopping: asyncio.Event | None = getattr(self.app.state, "stopping", None)
+        if stopping is not None:
+            stopping.set()
+        self.should_exit = True
+
+
+class StartFailed(Exception):
+    """A service ended before it began to serve; the log says why."""
+
+
+async def serve(apps: Sequence[tuple[Starlette, socket.socket]]) -> None:
+    """Serve until SIGINT or SIGTERM, then end all together. Raises StartFailed."""
+    servers = [Server(app) for app, _ in apps]
+
+    def stop_all() -> None:
+        for server in servers:
+            server.stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop_all)
+
+    async def run(server: Server, listener: socket.socket) -> bool:
+        await server.serve(sockets=[listener])
+        # One that ended by itself takes the others with it: half a system helps nobody.
+        stop_all()
+        return server.started
+
+    started = await asyncio.gather(
+        *(run(server, listener) for server, (_, listener) in zip(servers, apps, strict=True))
+    )
+    if not all(started):
+        message = "a service could not start; the log above says why"
+        raise StartFailed(message)

@@ -1,0 +1,231 @@
+"""The one way in which a service of ours follows the log.
+
+A subscriber owns a cursor that it stores in the same transaction as what it derives. The bus
+brings events soon, the feed brings them surely: an envelope at or below the cursor is dropped, the
+next one is applied, a gap is filled from the feed. So a lost, repeated, reordered or delayed
+message costs time, never truth. Without a bus, or while it is down, the feed is long-polled.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from shared.config import Subscription as Settings
+from shared.envelope import Envelope, Page, UndecodableEvent
+from shared.failures import TransientFailure
+from shared.logs import get_logger
+
+INBOX_CAPACITY = 10_000
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a subscriber has come, and in which history. No epoch: it has read nothing yet."""
+
+    log_epoch: str | None
+    position: int
+
+
+BEGINNING = Cursor(None, 0)
+
+
+class Subscriber(Protocol):
+    """What a subscription keeps up to date. Raises TransientFailure when it cannot just now."""
+
+    async def load_cursor(self) -> Cursor:
+        """Return the stored cursor, BEGINNING if there is none."""
+
+    async def start_over(self, log_epoch: str) -> Cursor:
+        """Forget the other history, and return where to begin in this one."""
+
+    async def apply(self, envelopes: Sequence[Envelope], cursor: Cursor) -> None:
+        """Derive from consecutive envelopes and store the cursor, in one transaction."""
+
+    async def confirm(self, cursor: Cursor) -> None:
+        """Learn that the cursor was at the head of the log a moment ago."""
+
+
+class Feed(Protocol):
+    """Where the truth is read."""
+
+    async def read(self, after: int, *, wait: float = 0.0) -> Page:
+        """Return the events after a position; wait so many seconds when there are none."""
+
+
+class Verdict(Enum):
+    """What an arriving envelope means to a cursor."""
+
+    REPEATED = auto()
+    NEXT = auto()
+    GAP = auto()
+
+
+def judge(cursor: Cursor, log_epoch: str, position: int) -> Verdict:
+    """Tell what to do with an envelope. Another history is a gap: the feed knows which is true."""
+    if log_epoch != cursor.log_epoch:
+        return Verdict.GAP
+    if position <= cursor.position:
+        return Verdict.REPEATED
+    return Verdict.NEXT if position == cursor.position + 1 else Verdict.GAP
+
+
+class Inbox:
+    """Between the bus and the subscription: bounded, since what it drops the feed still has."""
+
+    def __init__(self, capacity: int = INBOX_CAPACITY) -> None:
+        self._arrived: deque[tuple[str, Envelope]] = deque(maxlen=capacity)
+        self._wake = asyncio.Event()
+        self.connected = False
+
+    def put(self, log_epoch: str, envelope: Envelope) -> None:
+        """Take what the bus brought."""
+        self._arrived.append((log_epoch, envelope))
+        self._wake.set()
+
+    def set_connected(self, connected: bool) -> None:  # noqa: FBT001 - reads as a sentence
+        """Note that the bus delivers, or no longer does."""
+        self.connected = connected
+        self._wake.set()
+
+    async def take(self, seconds: float) -> list[tuple[str, Envelope]]:
+        """Return what has arrived, by position; an empty list when time is up or the bus went."""
+        if not self._arrived:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                return []
+        self._wake.clear()
+        taken = sorted(self._arrived, key=lambda one: one[1].position)
+        self._arrived.clear()
+        return taken
+
+
+class Subscription:
+    """Follows the log on behalf of one subscriber."""
+
+    def __init__(
+        self, subscriber: Subscriber, feed: Feed, settings: Settings, *, inbox: Inbox | None = None
+    ) -> None:
+        self._subscriber = subscriber
+        self._feed = feed
+        self._settings = settings
+        self._inbox = inbox
+        self._cursor = BEGINNING
+        self._confirmed_at = -float("inf")
+        self.trouble: str | None = None
+
+    @property
+    def cursor(self) -> Cursor:
+        """How far the subscriber has come."""
+        return self._cursor
+
+    async def run(self) -> None:
+        """Follow the log until cancelled; whatever fails is logged and tried again, later."""
+        pause = self._settings.retry_first.total_seconds()
+        while True:
+            try:
+                # From the store, not from memory: what failed may have been stored or not.
+                self._cursor = await self._subscriber.load_cursor()
+                await self.catch_up()
+                pause = self._settings.retry_first.total_seconds()
+                while True:
+                    await self._step()
+            except (TransientFailure, UndecodableEvent) as failure:
+                if self.trouble != str(failure):
+                    log.warning("subscription interrupted", reason=str(failure))
+                self.trouble = str(failure)
+            except Exception as error:
+                log.exception("subscription failed")
+                self.trouble = f"unexpected {type(error).__name__}; see the log"
+            # Jitter: replicas that lost the registry together do not return together.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+            pause = min(pause * 2, self._settings.retry_longest.total_seconds())
+
+    async def _step(self) -> None:
+        """Take what comes next: from the bus while it delivers, else by a long poll."""
+        if self._inbox is None or not self._inbox.connected:
+            await self.catch_up(wait=self._settings.long_poll.total_seconds())
+            return
+        head_check = self._settings.head_check.total_seconds()
+        arrived = await self._inbox.take(head_check)
+        if arrived:
+            await self.receive(arrived)
+        if not arrived or _now() - self._confirmed_at > head_check:
+            # A lost message with no successor shows in no gap; only the feed's head tells.
+            await self.catch_up()
+
+    async def receive(self, arrived: Sequence[tuple[str, Envelope]]) -> None:
+        """Apply the run of next envelopes among those that arrived; fill gaps from the feed."""
+        run: list[Envelope] = []
+        cursor = self._cursor
+        for log_epoch, envelope in arrived:
+            verdict = judge(cursor, log_epoch, envelope.position)
+            if verdict is Verdict.NEXT:
+                run.append(envelope)
+                cursor = Cursor(log_epoch, envelope.position)
+            elif verdict is Verdict.GAP:
+                await self._apply(run, cursor)
+                run = []
+                await self.catch_up()
+                cursor = self._cursor
+        await self._apply(run, cursor)
+
+    async def catch_up(self, *, wait: float = 0.0) -> None:
+        """Page the feed up to its head; at the head already, wait so many seconds for more."""
+        page = await self._feed.read(self._cursor.position, wait=wait)
+        while True:
+            if self._is_of_another_history(page):
+                log.warning("another history: starting over", log_epoch=page.log_epoch)
+                self._cursor = await self._subscriber.start_over(page.log_epoch)
+                page = await self._feed.read(self._cursor.position)
+                continue
+            last = self._check_run(page)
+            if last >= page.head:
+                await self._apply(page.envelopes, Cursor(page.log_epoch, last))
+                await self._confirm()
+                return
+            # The next page travels while this one is applied.
+            coming = asyncio.ensure_future(self._feed.read(last))
+            try:
+                await self._apply(page.envelopes, Cursor(page.log_epoch, last))
+                page = await coming
+            finally:
+                coming.cancel()
+
+    def _is_of_another_history(self, page: Page) -> bool:
+        return page.log_epoch != self._cursor.log_epoch or page.head < self._cursor.position
+
+    def _check_run(self, page: Page) -> int:
+        """Return the page's last position. Raises TransientFailure when it does not connect."""
+        position = self._cursor.position
+        for envelope in page.envelopes:
+            position += 1
+            if envelope.position != position:
+                message = f"feed: expected position {position}, got {envelope.position}"
+                raise TransientFailure(message)
+        if not page.envelopes and position < page.head:
+            message = f"feed: no events after {position}, though its head is {page.head}"
+            raise TransientFailure(message)
+        return position
+
+    async def _apply(self, envelopes: Sequence[Envelope], cursor: Cursor) -> None:
+        if envelopes:
+            await self._subscriber.apply(envelopes, cursor)
+            self._cursor = cursor
+
+    async def _confirm(self) -> None:
+        await self._subscriber.confirm(self._cursor)
+        self._confirmed_at = _now()
+        if self.trouble is not None:
+            log.info("subscription is following again", position=self._cursor.position)
+            self.trouble = None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,129 @@
+"""What the three services' HTTP edges have in common: health, metrics, problems, bodies, serving."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shared.health import Check, examine
+from shared.logs import get_logger
+from shared.problem import PROBLEM_MEDIA_TYPE, Problem
+
+log = get_logger(__name__)
+
+
+def json_response(
+    value: Any,
+    status: int = 200,
+    *,
+    headers: Mapping[str, str] | None = None,
+    media_type: str = "application/json",
+) -> Response:
+    """Return a JSON answer."""
+    return Response(
+        msgspec.json.encode(value), status, headers=dict(headers or {}), media_type=media_type
+    )
+
+
+def health_routes(checks: Mapping[str, Check]) -> list[Route]:
+    """Return `/livez`, `/readyz` and `/metrics`."""
+
+    async def livez(_request: Request) -> Response:
+        return json_response({"live": True})
+
+    async def readyz(_request: Request) -> Response:
+        report = await examine(checks)
+        body = {"ready": report.ready, "checks": dict(report.checks)}
+        return json_response(body, 200 if report.ready else 503)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [
+        Route("/livez", livez, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
+    ]
+
+
+def problem_response(problem: Problem) -> Response:
+    """Return a problem as its answer."""
+    return Response(
+        problem.body(), problem.status, headers=problem.headers, media_type=PROBLEM_MEDIA_TYPE
+    )
+
+
+async def _on_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - for the type checker; registered for it alone
+    return problem_response(error)
+
+
+async def _on_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - likewise
+    detail = {
+        404: "There is nothing at this address.",
+        405: "This address does not take that method.",
+    }.get(error.status_code, error.detail)
+    return problem_response(Problem(error.status_code, detail, headers=error.headers))
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    log.error("request failed", path=request.url.path, method=request.method, exc_info=error)
+    return problem_response(Problem(500, "Something went wrong on our side; it has been logged."))
+
+
+PROBLEM_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+    Problem: _on_problem,
+    HTTPException: _on_http_exception,
+    Exception: _on_error,
+}
+
+
+async def read_body(request: Request, *, limit: int, seconds: float = 10.0) -> bytes:
+    """Return the body. Raises Problem 413 past `limit` bytes, 408 past `seconds`."""
+    too_large = Problem(
+        413, f"The body is larger than {limit} bytes.", headers={"Connection": "close"}
+    )
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+    except TimeoutError:
+        raise Problem(
+            408, "The body did not arrive in time.", headers={"Connection": "close"}
+        ) from None
+    except ClientDisconnect:
+        raise Problem(400, "The body broke off.") from None
+    return bytes(body)
+
+
+@asynccontextmanager
+async def background(*jobs: Awaitable[None]) -> AsyncIterator[None]:
+    """Run jobs beside the block; cancel and await them at its end. A job that dies is logged."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    for task in tasks:
+        task.add_done_callback(_log_death)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _log_death(task: "asyncio.Future[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("background job died", exc_info=task.exception())

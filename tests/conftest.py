@@ -1,0 +1,3 @@
+"""What all tests may ask for; see `tests/support`."""
+
+pytest_plugins = ["tests.support.postgres", "tests.support.broker"]

@@ -1,0 +1,34 @@
+"""A migrated database and a mail server for each test."""
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from services.notifier.deliveries import Deliveries
+from shared.postgres import Pool, create_pool
+from tests.integration.notifier.house import migrated
+from tests.support.smtp_server import SmtpServer
+
+
+@pytest_asyncio.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """Connections to a database with the notifier's schema."""
+    await migrated(database_url)
+    pool = await create_pool(database_url, size=8)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+@pytest_asyncio.fixture
+async def deliveries(pool: Pool) -> Deliveries:
+    """No deliveries yet."""
+    return Deliveries(pool)
+
+
+@pytest_asyncio.fixture
+async def mail_server() -> AsyncIterator[SmtpServer]:
+    """A mail server that takes everything, until told otherwise."""
+    async with SmtpServer() as server:
+        yield server

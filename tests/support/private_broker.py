@@ -1,0 +1,205 @@
+"""RabbitMQ from the Debian package, private: it shares nothing with the machine but the files."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from services.embedded.child import bound_command, own_account
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+
+# The package's wrapper in /usr/sbin wants root, and then another user.
+SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+USER = "guest"
+
+
+class PrivateBroker:
+    """A RabbitMQ with node name, port mapper, cookie, data and ports of its own.
+
+    Stopped or killed, it can be started again, on the same ports and with its data, until `close`.
+    """
+
+    def __init__(self) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="broker-"))
+        self._node = f"oauthapps-{secrets.token_hex(4)}@localhost"
+        self._port, self._distribution_port, self._mapper_port = (free_port() for _ in range(3))
+        self._mapper: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._configure()
+
+    @staticmethod
+    def is_installed() -> bool:
+        """Tell whether this machine has the package."""
+        return SERVER.exists() and shutil.which("epmd") is not None
+
+    @property
+    def url(self) -> str:
+        """URL of the default virtual host."""
+        return self.url_of("/")
+
+    def url_of(self, vhost: str) -> str:
+        """URL of a virtual host."""
+        path = "%2F" if vhost == "/" else vhost
+        return f"amqp://{USER}:{USER}@127.0.0.1:{self._port}/{path}"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Start it, and return once it talks AMQP. Raises AssertionError when it does not."""
+        if self._mapper is None:
+            self._mapper = self._run("epmd", "-port", str(self._mapper_port))
+            await eventually(lambda: _answers(self._mapper_port))
+        self._server = self._run(str(SERVER))
+        await eventually(self._is_ready, START_SECONDS)
+
+    async def stop(self) -> None:
+        """End it as an operator does: clients are told."""
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End it as a crash does."""
+        await self._end(signal.SIGKILL)
+
+    async def close(self) -> None:
+        """End it for good, and remove what it left."""
+        await self.kill()
+        if self._mapper is not None:
+            self._mapper.kill()
+            self._mapper.wait()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    async def add_vhost(self, name: str) -> str:
+        """Make a virtual host and return its URL."""
+        await self._call(
+            f'ok = rpc:call(N, rabbit_vhost, add, [<<"{name}">>, <<"tests">>]),'
+            f"ok = rpc:call(N, rabbit_auth_backend_internal, set_permissions,"
+            f' [<<"{USER}">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"tests">>])'
+        )
+        return self.url_of(name)
+
+    async def delete_vhost(self, name: str) -> None:
+        """Remove a virtual host with all that is in it; its connections are closed."""
+        await self._call(f'rpc:call(N, rabbit_vhost, delete, [<<"{name}">>, <<"tests">>])')
+
+    async def _call(self, expression: str) -> None:
+        """Evaluate an expression beside the broker's node N; `rabbitmqctl` takes much longer."""
+        process = await asyncio.create_subprocess_exec(
+            *("erl", "-boot", "start_clean", "-noinput", "-hidden"),
+            *("-sname", f"caller-{secrets.token_hex(4)}@localhost"),
+            *("-eval", f"N = '{self._node}', {expression}, halt(0)."),
+            env=self._environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        assert process.returncode == 0, said.decode(errors="replace")
+
+    def _configure(self) -> None:
+        for name in ("env.conf", "advanced.config"):
+            (self._home / name).write_text("[].\n" if name.endswith("config") else "")
+        (self._home / "plugins").write_text("[].\n")
+        (self._home / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self._port}\n"
+            "disk_free_limit.absolute = 10MB\n"
+            "log.file.level = warning\n"
+        )
+        cookie = self._home / ".erlang.cookie"
+        cookie.touch(mode=0o600)
+        cookie.write_text(secrets.token_hex(20))
+        cookie.chmod(0o400)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": str(self._home),
+            "ERL_EPMD_PORT": str(self._mapper_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            # The script then becomes the server instead of watching over it.
+            "detached": "1",
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_MNESIA_BASE": str(self._home / "data"),
+            "RABBITMQ_LOG_BASE": str(self._home / "log"),
+            "RABBITMQ_PID_FILE": str(self._home / "pid"),
+            "RABBITMQ_CONFIG_FILE": str(self._home / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self._home / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": str(self._home / "env.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._home / "plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        }
+
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
+        program = shutil.which(command[0]) or command[0]
+        with (self._home / "output").open("ab") as output:
+            return subprocess.Popen(
+                bound_command(
+                    (program, *command[1:]), account=own_account(), death_signal=signal.SIGKILL
+                ),
+                env=self._environment(),
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    async def _is_ready(self) -> bool:
+        assert self._server is not None
+        if self._server.poll() is not None:
+            said = (self._home / "output").read_text(errors="replace")
+            message = f"RabbitMQ ended at its start:\n{said}"
+            raise RuntimeError(message)
+        return await _answers(self._port, b"AMQP\x00\x00\x09\x01")
+
+    async def _end(self, how: signal.Signals) -> None:
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.send_signal(how)
+        try:
+            await eventually(lambda: server.poll() is not None, STOP_SECONDS)
+        finally:
+            server.kill()
+            server.wait()
+
+
+async def _answers(port: int, greeting: bytes = b"") -> bool:
+    """Tell whether somebody listens, and says something to a greeting."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    try:
+        writer.write(greeting)
+        return not greeting or bool(await reader.read(1))
+    except OSError:
+        return False
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()

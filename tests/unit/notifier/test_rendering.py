@@ -1,0 +1,161 @@
+"""What a mail looks like on the wire."""
+
+import html
+import re
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+import pytest
+
+from services.notifier.domain import context_of
+from services.notifier.rendering import CannotRender, Renderer, language_for
+from shared.feed_client import Recipient
+from tests.unit.notifier.factories import NOON, application_created, recipient
+
+MESSAGE_ID = "<abc@mail.example>"
+
+
+def render(
+    *, name: str = "CI", to: Recipient | None = None, sender_name: str = "OAuth Applications"
+) -> EmailMessage:
+    """Return a mail as its reader's program parses it from the bytes."""
+    renderer = Renderer(sender_name=sender_name, sender_address="oauthapps@example.com")
+    sent = renderer.render(
+        "application_created",
+        context_of(application_created(name=name)),
+        to or recipient(),
+        message_id=MESSAGE_ID,
+        date=NOON,
+    )
+    received = message_from_bytes(sent.as_bytes(), policy=policy.default)
+    assert isinstance(received, EmailMessage)
+    return received
+
+
+def body(mail: EmailMessage, kind: str) -> str:
+    part = mail.get_body(preferencelist=(kind,))
+    assert part is not None
+    content = part.get_content()
+    assert isinstance(content, str)
+    return content
+
+
+def words(text: str) -> list[str]:
+    return re.sub(r"[^\w]+", " ", text).split()
+
+
+def test_the_mail_says_what_the_original_says():
+    """Users of the product know these sentences."""
+    mail = render(name="Build server", to=recipient(name="Ada Lovelace"))
+    text = body(mail, "plain")
+
+    assert mail["Subject"] == "OAuth application added to your account"
+    assert "Hello Ada Lovelace," in text
+    assert "Build server" in text
+    assert "This application is authorized to use Web API." in text
+    assert "Please contact the administrator if you are not aware" in text
+
+
+def test_text_and_html_say_the_same():
+    """Readers of plain text are readers, too."""
+    mail = render(name="Build <server>")
+    page = re.sub(r"(?s)<head>.*</head>", "", body(mail, "html"))
+    shown = html.unescape(re.sub(r"<[^>]+>", " ", page))
+
+    assert words(shown) == words(body(mail, "plain"))
+
+
+def test_the_headers_are_complete():
+    """Date, Message-ID and Auto-Submitted are what spam filters and vacation replies look at."""
+    mail = render()
+
+    assert mail["Message-ID"] == MESSAGE_ID
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["Date"].datetime == NOON
+    assert mail["From"].addresses[0].addr_spec == "oauthapps@example.com"
+    assert mail["To"].addresses[0].addr_spec == "ada@example.com"
+    assert mail.get_content_type() == "multipart/alternative"
+
+
+def test_names_of_any_script_arrive_as_they_are():
+    """Not everybody is called Ada."""
+    mail = render(name="Збірка 👩‍💻", to=recipient(name="Ольга, «Оля»"), sender_name="Застосунки")
+
+    assert mail["To"].addresses[0].display_name == "Ольга, «Оля»"
+    assert mail["From"].addresses[0].display_name == "Застосунки"
+    assert "Збірка 👩‍💻" in body(mail, "plain")
+    assert "Збірка 👩‍💻" in body(mail, "html")
+
+
+def test_the_wire_is_seven_bit():
+    """A server without 8BITMIME takes the mail, too."""
+    renderer = Renderer(sender_name="Ü", sender_address="oauthapps@example.com")
+    sent = renderer.render(
+        "application_created",
+        context_of(application_created(name="Ünï" * 80)),
+        recipient(name="Ö"),
+        message_id=MESSAGE_ID,
+        date=NOON,
+    ).as_bytes()
+
+    assert sent.isascii()
+    assert max(map(len, sent.split(b"\r\n"))) <= 998
+
+
+@pytest.mark.parametrize(
+    "attack", ["x\r\nBcc: all@example.com\r\n\r\nhi", "x\nBcc: y@z", "x\rBcc: a@b"]
+)
+def test_a_header_cannot_be_injected(attack: str):
+    """Neither through an application's name nor through a person's."""
+    mail = render(name=attack, to=recipient(name=attack), sender_name=attack)
+
+    assert mail["Bcc"] is None
+    assert len(mail["To"].addresses) == 1
+    assert set(mail.keys()) == {
+        "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version",
+        "Content-Type",
+    }  # fmt: skip
+
+
+def test_markup_in_a_name_is_shown_not_obeyed():
+    """A name can be chosen by somebody else than the reader."""
+    page = body(render(name="<img src=x onerror=alert(1)>"), "html")
+
+    assert "<img" not in page
+    assert "&lt;img" in page
+
+
+def test_template_syntax_in_a_name_is_only_a_name():
+    """Names are data, never templates."""
+    assert "{{ 7 * 7 }}" in body(render(name="{{ 7 * 7 }}"), "plain")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "nobody", "a@b@c", "a b@example.com", "ü@example.com", "a@b\r\nBcc: c@d"]
+)
+def test_an_address_that_is_none_is_a_permanent_failure(address: str):
+    """Trying again would not make it one; and the reason does not repeat it."""
+    with pytest.raises(CannotRender) as refused:
+        render(to=recipient(email=address))
+
+    assert not address or address not in str(refused.value)
+
+
+def test_a_sender_that_is_no_address_is_refused_at_the_start():
+    """Before the first mail is due, not after."""
+    with pytest.raises(CannotRender, match="sender"):
+        Renderer(sender_name="OAuth Applications", sender_address="not an address")
+
+
+def test_a_variable_that_does_not_exist_is_an_error():
+    """An empty place in a mail helps nobody."""
+    renderer = Renderer(sender_name="x", sender_address="x@example.com")
+
+    with pytest.raises(CannotRender, match="application_name"):
+        renderer.render("application_created", {}, recipient(), message_id=MESSAGE_ID, date=NOON)
+
+
+@pytest.mark.parametrize("locale", ["en", "en_GB", "de", "", "zh-Hant"])
+def test_every_reader_has_a_language(locale: str):
+    """Who reads none of ours gets the first."""
+    assert language_for(locale) == "en"
