@@ -65,6 +65,7 @@ def configure(settings: Logs, service: str) -> None:
     # Their lines tell the connection's story in their own words; ours tell it once.
     for noisy in ("aio_pika", "aiormq", "httpx", "httpcore", "mail.log", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -16,6 +16,8 @@ from shared.config import Database, secret
 from shared.logs import get_logger
 
 CONNECT_SECONDS = 5.0
+# How long a migration waits for a server that has just been started.
+START_SECONDS = 30.0
 # Where `oauthapps up` keeps its database, under `var`.
 DATA_FOLDER = Path("postgres", "data")
 # Times are rendered into JSON by the server: always in the same zone.
@@ -226,3 +228,13 @@ def running_dsn(var: Path) -> str | None:
     except (OSError, ValueError, IndexError):
         return None
     return f"postgresql://oauthapps@/oauthapps?host={quote(sockets)}&port={port}"
+
+
+async def migrate_database(dsn: str, schema: str, steps: list[Migration]) -> list[str]:
+    """Wait for the server if it is still starting, and bring a schema up to date; see `migrate`."""
+    await wait_until_reachable(dsn, seconds=START_SECONDS)
+    connection = await connect(dsn)
+    try:
+        return await migrate(connection, schema, steps)
+    finally:
+        await connection.close()

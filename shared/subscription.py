@@ -181,7 +181,8 @@ class Subscription:
         page = await self._feed.read(self._cursor.position, wait=wait)
         while True:
             if self._is_of_another_history(page):
-                log.warning("another history: starting over", log_epoch=page.log_epoch)
+                if self._cursor != BEGINNING:
+                    log.warning("another history: starting over", log_epoch=page.log_epoch)
                 self._cursor = await self._subscriber.start_over(page.log_epoch)
                 page = await self._feed.read(self._cursor.position)
                 continue

@@ -2,24 +2,20 @@
 
 import asyncio
 import os
-import socket
 from typing import Annotated, Any, get_args
 
 import typer
-import uvicorn
-import uvloop
-from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from services.token import keys as signing_keys
 from services.token.app import create_app
 from services.token.projection import CursorMoved, Projection, ProjectionDamaged
+from services.token.serving import serve_alone, serve_with_workers
 from shared.clients import SnapshotHead, checksum
 from shared.config import ENVIRONMENT_PREFIX, Settings
 from shared.console import fail, show, show_one
 from shared.failures import TransientFailure
 from shared.feed_client import FeedClient
-from shared.server import GRACEFUL_SECONDS, PortInUse, StartFailed, bind, serve
+from shared.server import PortInUse, StartFailed, bind
 from shared.service_credential import load as load_credential
 
 token = typer.Typer(help="The token service.")
@@ -57,32 +53,11 @@ def serve_token(
     try:
         listener = bind(host or settings.token.host, settings.token.port, option="--port")
         if count == 1:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(serve([(app, listener)]))
+            serve_alone(app, listener)
         else:
-            _serve_with_workers(listener, count)
+            serve_with_workers(listener, count)
     except (PortInUse, StartFailed) as error:
         fail(str(error))
-
-
-def _serve_with_workers(listener: socket.socket, count: int) -> None:
-    """Serve with uvicorn's supervisor: a worker that dies is replaced."""
-    config = uvicorn.Config(
-        "services.token.app:from_environment",
-        factory=True,
-        workers=count,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACEFUL_SECONDS,
-    )
-    supervisor = Multiprocess(config, sockets=[listener])
-    supervisor.run()
-    if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
-        message = "a worker could not start; the log above says why"
-        raise StartFailed(message)
 
 
 @keys.command("generate")

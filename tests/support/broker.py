@@ -81,7 +81,7 @@ def _choose() -> Broker:
     given = os.environ.get(AMQP_VARIABLE)
     if given:
         return GivenBroker(given)
-    # Imported late: it takes long, and few runs need it.
+    # Imported late: it brings a Docker client along, and few runs need it.
     from tests.support.container_broker import ContainerBroker
 
     if ContainerBroker.is_at_hand():

@@ -1,45 +1,46 @@
 """RabbitMQ in a container, where a Docker engine answers and has the image already."""
 
+import shutil
+import subprocess
 from types import TracebackType
 from typing import Any, Self
 
-import docker  # type: ignore[import-untyped]
 import httpx
-from docker.errors import DockerException  # type: ignore[import-untyped]
-from testcontainers.rabbitmq import RabbitMqContainer
+from testcontainers.core.container import DockerContainer
+
+from tests.support.eventually import eventually
+from tests.support.ports import answers
+from tests.support.private_broker import AMQP_GREETING, START_SECONDS, USER
 
 IMAGE = "rabbitmq:4-management"
 AMQP_PORT = 5672
 MANAGEMENT_PORT = 15672
-USER = "guest"
 
 
 class ContainerBroker:
     """A RabbitMQ whose virtual hosts are made through its management API."""
 
     def __init__(self) -> None:
-        self._container: Any = RabbitMqContainer(IMAGE).with_exposed_ports(
-            AMQP_PORT, MANAGEMENT_PORT
-        )
+        self._container: Any = DockerContainer(IMAGE).with_exposed_ports(AMQP_PORT, MANAGEMENT_PORT)
 
     @staticmethod
     def is_at_hand() -> bool:
         """Tell whether nothing has to be downloaded."""
-        try:
-            client = docker.from_env(timeout=5)
-        except DockerException:
+        docker = shutil.which("docker")
+        if docker is None:
             return False
-        try:
-            client.images.get(IMAGE)
-        except DockerException:
-            return False
-        else:
-            return True
-        finally:
-            client.close()
+        asked = subprocess.run(
+            [docker, "image", "inspect", IMAGE], check=False, capture_output=True, timeout=10
+        )
+        return asked.returncode == 0
 
     async def __aenter__(self) -> Self:
         self._container.start()
+        try:
+            await eventually(self._is_ready, START_SECONDS)
+        except BaseException:
+            self._container.stop()
+            raise
         return self
 
     async def __aexit__(
@@ -53,17 +54,26 @@ class ContainerBroker:
     async def add_vhost(self, name: str) -> str:
         """Make a virtual host and return its URL."""
         await self._ask("PUT", name)
-        return f"amqp://{USER}:{USER}@{self._place(AMQP_PORT)}/{name}"
+        return f"amqp://{USER}:{USER}@{self._host()}:{self._port(AMQP_PORT)}/{name}"
 
     async def delete_vhost(self, name: str) -> None:
         """Remove a virtual host with all that is in it; its connections are closed."""
         await self._ask("DELETE", name)
 
+    async def _is_ready(self) -> bool:
+        host = self._host()
+        return await answers(self._port(AMQP_PORT), AMQP_GREETING, host=host) and await answers(
+            self._port(MANAGEMENT_PORT), b"GET / HTTP/1.0\r\n\r\n", host=host
+        )
+
     async def _ask(self, method: str, name: str) -> None:
-        async with httpx.AsyncClient(auth=(USER, USER), trust_env=False) as client:
-            url = f"http://{self._place(MANAGEMENT_PORT)}/api/vhosts/{name}"
+        async with httpx.AsyncClient(auth=(USER, USER), trust_env=False, timeout=30) as client:
+            url = f"http://{self._host()}:{self._port(MANAGEMENT_PORT)}/api/vhosts/{name}"
             (await client.request(method, url)).raise_for_status()
 
-    def _place(self, port: int) -> str:
-        host = self._container.get_container_host_ip()
-        return f"{host}:{self._container.get_exposed_port(port)}"
+    def _host(self) -> str:
+        host: str = self._container.get_container_host_ip()
+        return host
+
+    def _port(self, port: int) -> int:
+        return int(self._container.get_exposed_port(port))

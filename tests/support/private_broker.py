@@ -7,20 +7,20 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from services.embedded.child import bound_command, own_account
 from tests.support.eventually import eventually
-from tests.support.ports import free_port
+from tests.support.ports import answers, free_port
 
 # The package's wrapper in /usr/sbin wants root, and then another user.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 USER = "guest"
+AMQP_GREETING = b"AMQP\x00\x00\x09\x01"
 
 
 class PrivateBroker:
@@ -72,7 +72,7 @@ class PrivateBroker:
         """Start it, and return once it talks AMQP. Raises AssertionError when it does not."""
         if self._mapper is None:
             self._mapper = self._run("epmd", "-port", str(self._mapper_port))
-            await eventually(lambda: _answers(self._mapper_port))
+            await eventually(lambda: answers(self._mapper_port))
         self._server = self._run(str(SERVER))
         await eventually(self._is_ready, START_SECONDS)
 
@@ -174,7 +174,7 @@ class PrivateBroker:
             said = (self._home / "output").read_text(errors="replace")
             message = f"RabbitMQ ended at its start:\n{said}"
             raise RuntimeError(message)
-        return await _answers(self._port, b"AMQP\x00\x00\x09\x01")
+        return await answers(self._port, AMQP_GREETING)
 
     async def _end(self, how: signal.Signals) -> None:
         server, self._server = self._server, None
@@ -186,20 +186,3 @@ class PrivateBroker:
         finally:
             server.kill()
             server.wait()
-
-
-async def _answers(port: int, greeting: bytes = b"") -> bool:
-    """Tell whether somebody listens, and says something to a greeting."""
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    try:
-        writer.write(greeting)
-        return not greeting or bool(await reader.read(1))
-    except OSError:
-        return False
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()

@@ -1,6 +1,8 @@
 """A network that can be broken: a proxy between a client and a server."""
 
 import asyncio
+import socket
+import struct
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -50,8 +52,10 @@ class TcpProxy:
     def drop_connections(self) -> None:
         """Reset all connections; new ones are welcome."""
         for writer in self._writers:
-            writer.transport.abort()
+            _reset(writer)
         self._writers.clear()
+        for task in self._forwarding:
+            task.cancel()
 
     async def cut(self) -> None:
         """Reset all connections and refuse new ones, until `release`."""
@@ -81,34 +85,47 @@ class TcpProxy:
         try:
             server, forth = await self._connect()
         except OSError:
-            await self._abort(back)
+            await self._end(back, politely=False)
             return
         self._writers.add(forth)
+        is_over = False
         directions = [
             asyncio.ensure_future(_pump(client, forth, self._upstream)),
             asyncio.ensure_future(_pump(server, back, self._downstream)),
         ]
         try:
             await asyncio.gather(*directions)
+            is_over = True
         except OSError:
             pass
         finally:
             for direction in directions:
                 direction.cancel()
             await asyncio.gather(*directions, return_exceptions=True)
-            await self._abort(back)
-            await self._abort(forth)
+            for writer in (back, forth):
+                await self._end(writer, politely=is_over)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if isinstance(self.target, Path):
             return await asyncio.open_unix_connection(self.target)
         return await asyncio.open_connection(*self.target)
 
-    async def _abort(self, writer: asyncio.StreamWriter) -> None:
+    async def _end(self, writer: asyncio.StreamWriter, *, politely: bool) -> None:
         self._writers.discard(writer)
-        writer.transport.abort()
+        if politely:
+            writer.close()
+        else:
+            _reset(writer)
         with suppress(OSError):
             await writer.wait_closed()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection as a crash does, not with a goodbye."""
+    connection = writer.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 def _gate() -> asyncio.Event:

@@ -3,7 +3,7 @@
 -- One row. Whoever locks it may give out the next positions; it is held until commit, so a reader
 -- who sees position p has been able to see every position below p.
 CREATE TABLE registry.log_head (
-    only     boolean PRIMARY KEY DEFAULT true CHECK (only),
+    one_row  boolean PRIMARY KEY DEFAULT true CHECK (one_row),
     epoch    uuid    NOT NULL,
     position bigint  NOT NULL CHECK (position >= 0)
 );
@@ -28,7 +28,7 @@ CREATE INDEX events_by_command ON registry.events (command_id);
 
 -- The relay's whole state: everything up to here has been confirmed by the broker.
 CREATE TABLE registry.relay_cursor (
-    only     boolean PRIMARY KEY DEFAULT true CHECK (only),
+    one_row  boolean PRIMARY KEY DEFAULT true CHECK (one_row),
     epoch    uuid    NOT NULL,
     position bigint  NOT NULL CHECK (position >= 0)
 );

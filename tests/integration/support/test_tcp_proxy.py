@@ -129,3 +129,11 @@ async def test_a_server_that_is_down_shows_as_a_reset(proxy: TcpProxy) -> None:
     async with connected(proxy) as client:
         with pytest.raises(ConnectionResetError):
             await client.hear()
+
+
+async def test_it_ends_though_something_is_held(echo: Echo) -> None:
+    """A test that fails in the middle of a fault must still come to its end."""
+    async with TcpProxy(("127.0.0.1", echo.port)) as proxy, connected(proxy) as client:
+        proxy.hold_upstream()
+        client.say(b"hello\n")
+        await eventually(lambda: proxy.connections == 1)
