@@ -9,7 +9,7 @@ FOUND  := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 .PHONY: help install install-dev up test lint format bench lock broker clean
 
 help: ## Show this text
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## Make .venv with the command line .venv/bin/oauthapps
 

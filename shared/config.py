@@ -57,13 +57,17 @@ def parse_duration(value: object) -> object:
     """Return `10m`, `1.5h`, `250ms` or a number of seconds as a timedelta."""
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return timedelta(seconds=value)
     found = _DURATION.match(value) if isinstance(value, str) else None
-    if found is None:
-        message = "give a duration such as 250ms, 30s, 10m, 1h or 7d"
-        raise ValueError(message)
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return timedelta(seconds=value)
+        if found is not None:
+            return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    except (OverflowError, ValueError):
+        # YAML knows .inf, .nan and numbers longer than any calendar.
+        pass
+    message = "give a duration such as 250ms, 30s, 10m, 1h or 7d"
+    raise ValueError(message)
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
@@ -286,7 +290,8 @@ def _with_file(values: Mapping[str, Any]) -> type[Settings]:
             settings_cls: type[BaseSettings],
             init_settings: PydanticBaseSettingsSource,
             env_settings: PydanticBaseSettingsSource,
-            **_unused: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - not used here
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return init_settings, env_settings, InitSettingsSource(settings_cls, dict(values))
 
@@ -315,7 +320,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise ConfigurationError(message) from None
     if values is None:
         return {}
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         message = f"{path}: must hold settings as `name: value`"
         raise ConfigurationError(message)
     return values

@@ -137,6 +137,11 @@ async def _records(lines: AsyncIterator[str]) -> AsyncIterator[ClientRecord]:
     async for line in lines:
         if line == SNAPSHOT_END:
             return
-        yield decoder.decode(line)
+        try:
+            record = decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            message = f"registry: unexpected line of the snapshot ({type(error).__name__})"
+            raise RegistryUnavailable(message) from None
+        yield record
     message = "registry: snapshot broke off before its end"
     raise RegistryUnavailable(message)

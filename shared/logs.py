@@ -3,7 +3,7 @@
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -21,13 +21,22 @@ REMOVED = "[removed]"
 def remove_secrets(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Blank fields named like secrets, and what looks like one inside texts."""
+    """Blank fields named like secrets, and what looks like one inside texts, however deep."""
     for name, value in event.items():
-        if name not in _HARMLESS and _SECRET_NAMES.search(name):
-            event[name] = REMOVED
-        elif isinstance(value, str):
-            event[name] = scrub(value)
+        event[name] = _clean(name, value)
     return event
+
+
+def _clean(name: object, value: Any) -> Any:
+    if isinstance(name, str) and name not in _HARMLESS and _SECRET_NAMES.search(name):
+        return REMOVED
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, Mapping):
+        return {key: _clean(key, inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(None, inner) for inner in value]
+    return value
 
 
 def scrub(text: str) -> str:
@@ -47,10 +56,19 @@ def configure(settings: Logs, service: str) -> None:
     ]
     renderer: Any
     if settings.format == "json":
-        renderer = structlog.processors.JSONRenderer()
+        renderer = structlog.processors.JSONRenderer(default=lambda value: scrub(repr(value)))
         shared_steps.append(structlog.processors.format_exc_info)
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # The default one shows the variables of every frame: secrets, and addresses.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+
+        def for_people(*line: Any) -> str:
+            return scrub(console(*line))
+
+        renderer = for_people
     shared_steps.append(remove_secrets)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import msgspec
 
@@ -12,6 +13,8 @@ KEYS_MISSING = (
     "Please contact your administrator."
 )
 
+# What a fragment may hold as it is, besides letters, digits and -._~ (RFC 3986, section 3.5).
+_FRAGMENT = "!$&'()*+,;=:@/?"
 _TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -83,4 +86,5 @@ class Problem(Exception):  # noqa: N818 - the standard's own term
 
 def pointer_to(*path: str | int) -> str:
     """Return a JSON pointer as a URI fragment: `#/organization/id` (RFC 6901, section 6)."""
-    return "#" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    return "#" + quote(pointer, safe=_FRAGMENT, errors="replace")

@@ -19,7 +19,8 @@ class PortInUse(Exception):
 def bind(host: str, port: int, *, option: str) -> socket.socket:
     """Return a listening socket. Raises PortInUse, which names the option that moves the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named, since asyncio asks for it before it sends small answers without delay.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # A port whose last connections linger in TIME_WAIT is free; one that is listened on is not.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

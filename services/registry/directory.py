@@ -15,8 +15,11 @@ from shared.postgres import Pool
 # RFC 5321, section 4.5.3.1.3, less the angle brackets.
 ADDRESS_LIMIT = 254
 PASSWORD_MINIMUM = 12
-_ADDRESS = re.compile(r"[^@\s<>,;:\"()\[\]\\\x00-\x1f\x7f]+@[^@\s<>,;:\"()\[\]\\\x00-\x1f\x7f]+")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PART = r"[^@\s<>,;:\"()\[\]\\\x00-\x1f\x7f\ud800-\udfff]+"
+_ADDRESS = re.compile(f"{_PART}@{_PART}")
+# Half a character (U+D800 to U+DFFF) comes from an argument that is not UTF-8.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _LOCALE = re.compile(r"[a-z]{2,3}([_-][A-Z]{2})?")
 _hasher = PasswordHasher()  # argon2id with the parameters of RFC 9106's second choice
 
@@ -92,7 +95,9 @@ class Directory:
 
     async def organization(self, reference: str) -> Organization:
         """Return an organization by id or name. Raises OrganizationUnknown."""
-        row = await self._pool.fetchrow(_ORGANIZATION, _uuid(reference), reference)
+        row = None
+        if _is_storable(reference):
+            row = await self._pool.fetchrow(_ORGANIZATION, _uuid(reference), reference)
         if row is None:
             raise OrganizationUnknown("There is no such organization.")
         return _organization(row)
@@ -140,7 +145,9 @@ class Directory:
 
     async def user(self, reference: str) -> User:
         """Return a user by id or e-mail address. Raises UserUnknown."""
-        row = await self._pool.fetchrow(_USER, _uuid(reference), reference.strip())
+        row = None
+        if _is_storable(reference):
+            row = await self._pool.fetchrow(_USER, _uuid(reference), reference.strip())
         if row is None:
             raise UserUnknown("There is no such user.")
         return _user(row)
@@ -160,6 +167,11 @@ def _clean(name: str, what: str) -> str:
     if not name or len(name) > 255 or _CONTROLS.search(name):
         raise DirectoryError(f"The {what} must have 1 to 255 characters, none of them a control.")
     return name
+
+
+def _is_storable(text: str) -> bool:
+    """Tell whether Postgres can hold the text at all; what it cannot hold names nothing."""
+    return not _UNSTORABLE.search(text)
 
 
 def _uuid(reference: str) -> uuid.UUID | None:

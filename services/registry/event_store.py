@@ -100,6 +100,8 @@ class EventStore:
         Raises WrongExpectedVersion or another RegistryError (nothing stored), StoreUnavailable
         (nothing stored) or OutcomeUnknown (send the same command id again).
         """
+        if self._writer is None or self._writer.done():
+            raise StoreUnavailable("the registry is stopping")
         done: asyncio.Future[list[Envelope]] = asyncio.get_running_loop().create_future()
         await self._waiting.put(_Waiting(command, done))
         return await done
@@ -196,12 +198,16 @@ class EventStore:
         known = {str(one) for one in row["known"]}
         refusals = await _refusals(connection, batch)
         position: int = row["position"]
+        placed: dict[str, list[Envelope]] = {}
         names: set[tuple[str, str, str]] = set()
         accepted: list[Envelope] = []
         results: list[list[Envelope] | RegistryError] = []
         for one, refusal in zip(batch, refusals, strict=True):
             command = one.command
-            if command.command_id in known:
+            if command.command_id in placed:
+                # A retry that met its own first try in one batch.
+                results.append(placed[command.command_id])
+            elif command.command_id in known:
                 results.append(await self._stored(connection, command.command_id))
             elif any(versions[write.stream] != write.expected_version for write in command.writes):
                 results.append(WrongExpectedVersion())
@@ -211,8 +217,7 @@ class EventStore:
                 results.append(projection.NameTaken())
             else:
                 names |= claimed
-                known.add(command.command_id)
-                envelopes = _place(command, position)
+                envelopes = placed[command.command_id] = _place(command, position)
                 position += len(envelopes)
                 for envelope in envelopes:
                     versions[envelope.stream] = envelope.version
@@ -232,7 +237,8 @@ class EventStore:
                 while True:
                     try:
                         await self._look_up(batch)
-                    except TRANSIENT_ERRORS:
+                    except (asyncpg.PostgresError, *TRANSIENT_ERRORS):
+                        # Also one that is up and refuses us: the writer must outlive it.
                         await self._disconnect()
                         await asyncio.sleep(0.1)
                     else:

@@ -122,7 +122,8 @@ async def listen(dsn: str, wakeup: Callable[[], None]) -> None:
 
 _SNAPSHOT_HEAD = "SELECT epoch::text AS log_epoch, position FROM registry.log_head"
 
-# One line a client, ordered as LMDB orders them, secrets by age: the fold of the events gives the same.
+# One line a client, ordered as LMDB orders them, secrets as they were added: the fold of the events
+# gives the same.
 _SNAPSHOT = """
 SELECT json_build_object(
            'client_id',       a.client_id,
@@ -134,7 +135,7 @@ SELECT json_build_object(
            'secrets',         coalesce((SELECT json_agg(json_build_object('id',         s.id,
                                                                           'digest',     s.digest,
                                                                           'expires_at', s.expires_at)
-                                                        ORDER BY s.created_at, s.id)
+                                                        ORDER BY s.position)
                                           FROM registry.application_secrets s
                                          WHERE s.application_id = a.id), '[]'),
            'not_before',      a.not_before)::text

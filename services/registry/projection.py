@@ -110,10 +110,12 @@ _CREATE = """
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::text[], $5::uuid[],
                          $6::uuid[], $7::text[], $8::boolean[], $9::text[], $10::uuid[],
-                         $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[])
+                         $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
+                         $15::bigint[])
         AS one (id, version, time, client_id, organization_id,
                 owner_id, name, active, scopes, secret_id,
-                hint, digest, secret_created_at, expires_at)
+                hint, digest, secret_created_at, expires_at,
+                position)
 ), application AS (
     INSERT INTO registry.applications (id, client_id, organization_id, owner_id, name, active,
                                        scopes, created_at, updated_at, version)
@@ -121,8 +123,9 @@ WITH given AS (
            string_to_array(scopes, ' '), time, time, version
       FROM given
 )
-INSERT INTO registry.application_secrets (id, application_id, hint, digest, created_at, expires_at)
-SELECT secret_id, id, hint, digest, secret_created_at, expires_at FROM given
+INSERT INTO registry.application_secrets (id, application_id, hint, digest, created_at, expires_at,
+                                          position)
+SELECT secret_id, id, hint, digest, secret_created_at, expires_at, position FROM given
 """
 
 
@@ -142,6 +145,7 @@ async def _created(connection: Connection, run: Sequence[Envelope]) -> None:
         [one.private.secret_digest or "" for one in run],
         [one.secret.created_at for one in events],
         [one.secret.expires_at for one in events],
+        [one.position for one in run],
     )
 
 
@@ -187,9 +191,10 @@ UPDATE registry.application_secrets s
  WHERE s.application_id = c.application_id
 """
 _ADD_SECRET = """
-INSERT INTO registry.application_secrets (id, application_id, hint, digest, created_at, expires_at)
+INSERT INTO registry.application_secrets (id, application_id, hint, digest, created_at, expires_at,
+                                          position)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[],
-                     $6::timestamptz[])
+                     $6::timestamptz[], $7::bigint[])
 """
 
 
@@ -205,6 +210,7 @@ async def _secret_rotated(connection: Connection, run: Sequence[Envelope]) -> No
         [one.private.secret_digest or "" for one in run],
         [one.secret.created_at for one in events],
         [one.secret.expires_at for one in events],
+        [one.position for one in run],
     )
     await connection.execute(_TOUCH, streams, versions, times, streams)
 

@@ -208,13 +208,19 @@ class ApplicationsApi:
         caller = await self._caller(request, WRITE)
         application_id = _id(request)
         await self._manageable_history(caller, application_id)
-        await change_application(
-            self._store,
-            application_id,
-            DeleteApplication(),
-            self._context(caller),
-            expected_version=_if_match(request),
-        )
+        expected = _if_match(request)
+        try:
+            await change_application(
+                self._store,
+                application_id,
+                DeleteApplication(),
+                self._context(caller),
+                expected_version=expected,
+            )
+        except WrongExpectedVersion:
+            if expected is not None:
+                raise _precondition_failed() from None
+            raise
         return Response(status_code=204)
 
     async def history(self, request: Request) -> Response:

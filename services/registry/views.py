@@ -161,7 +161,7 @@ SELECT a.id, a.client_id, a.name, a.organization_id, a.owner_id, a.active, a.sco
        ARRAY (SELECT (s.id, s.hint, s.created_at, s.expires_at)
                 FROM registry.application_secrets s
                WHERE s.application_id = a.id
-               ORDER BY s.created_at, s.id) AS secrets
+               ORDER BY s.position) AS secrets
   FROM registry.applications  a
   JOIN registry.organizations o ON o.id = a.organization_id
   JOIN registry.users         u ON u.id = a.owner_id

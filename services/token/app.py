@@ -76,8 +76,6 @@ def create_app(settings: Settings) -> Starlette:
 
             checks = {"keys": check_keys, "projection": check_projection}
             service.router.routes.extend([*routes(settings, keys), *health_routes(checks)])
-            # A redirect would send credentials once more, to wherever the Host header says.
-            service.router.redirect_slashes = False
             projector = Projector(
                 folder, projection, feed, _subscription(settings), amqp_url=amqp_url
             )

@@ -294,6 +294,8 @@ def _open_sound(store: Path, map_size: int) -> tuple[lmdb.Environment, Any, Any]
     if store.exists() and not store.is_dir():
         message = f"{store}: not a folder"
         raise ProjectionDamaged(message)
+    # LMDB would give the folder the mode of the files, and only root could enter it.
+    store.mkdir(mode=0o700, exist_ok=True)
     environment = None
     try:
         environment = lmdb.open(

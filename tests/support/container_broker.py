@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
 from tests.support.eventually import eventually
@@ -21,6 +22,8 @@ class ContainerBroker:
     """A RabbitMQ whose virtual hosts are made through its management API."""
 
     def __init__(self) -> None:
+        # Its clean-up runs in a container of an image that would have to be downloaded.
+        testcontainers_config.ryuk_disabled = True
         self._container: Any = DockerContainer(IMAGE).with_exposed_ports(AMQP_PORT, MANAGEMENT_PORT)
 
     @staticmethod

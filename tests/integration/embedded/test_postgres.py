@@ -59,7 +59,6 @@ def owner_process(var: Path, account: Account) -> Iterator[subprocess.Popen[byte
         bound_command(command, account=account, death_signal=signal.SIGKILL),
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as owner:
         yield owner
 

@@ -22,12 +22,12 @@ async def let_leases_run_out(pool: Pool) -> None:
     )
 
 
-async def test_nothing_has_been_read_at_first(deliveries: Deliveries):
+async def test_nothing_has_been_read_at_first(deliveries: Deliveries) -> None:
     """A new notifier begins at the beginning of the log."""
     assert await deliveries.cursor() == BEGINNING
 
 
-async def test_deliveries_and_cursor_are_stored_together(deliveries: Deliveries):
+async def test_deliveries_and_cursor_are_stored_together(deliveries: Deliveries) -> None:
     """Otherwise a crash between the two would lose or repeat a mail."""
     await record(deliveries, envelope(1, application_created()), envelope(2, application_deleted()))
 
@@ -35,7 +35,7 @@ async def test_deliveries_and_cursor_are_stored_together(deliveries: Deliveries)
     assert await state(deliveries) == "due"
 
 
-async def test_the_same_event_twice_is_one_delivery(deliveries: Deliveries):
+async def test_the_same_event_twice_is_one_delivery(deliveries: Deliveries) -> None:
     """A restored registry tells its history again; its users have read that mail."""
     event = envelope(1, application_created())
     await record(deliveries, event)
@@ -44,7 +44,7 @@ async def test_the_same_event_twice_is_one_delivery(deliveries: Deliveries):
     assert len(await deliveries.newest(None, 10)) == 1
 
 
-async def test_a_repeated_event_does_not_revive_a_finished_delivery(deliveries: Deliveries):
+async def test_a_repeated_event_does_not_revive_a_finished_delivery(deliveries: Deliveries) -> None:
     """Sent is sent."""
     event = envelope(1, application_created())
     await record(deliveries, event)
@@ -56,7 +56,7 @@ async def test_a_repeated_event_does_not_revive_a_finished_delivery(deliveries: 
     assert await state(deliveries) == "sent"
 
 
-async def test_an_old_event_is_recorded_as_expired(deliveries: Deliveries):
+async def test_an_old_event_is_recorded_as_expired(deliveries: Deliveries) -> None:
     """A lost database must not become a flood of old mail, and what was left out must show."""
     now = datetime.now(UTC)
     old = envelope(1, application_created(), time=now - timedelta(days=4))
@@ -66,7 +66,7 @@ async def test_an_old_event_is_recorded_as_expired(deliveries: Deliveries):
     assert await deliveries.claim(uuid.uuid4(), LEASE) is None
 
 
-async def test_many_senders_claim_each_delivery_once(deliveries: Deliveries):
+async def test_many_senders_claim_each_delivery_once(deliveries: Deliveries) -> None:
     """Two claims of one delivery would be two mails."""
     events = [envelope(position, application_created()) for position in range(1, 41)]
     await record(deliveries, *events)
@@ -77,7 +77,9 @@ async def test_many_senders_claim_each_delivery_once(deliveries: Deliveries):
     assert len(claimed) == len(set(claimed)) == 40
 
 
-async def test_a_claimed_delivery_is_nobody_elses_while_the_lease_lasts(deliveries: Deliveries):
+async def test_a_claimed_delivery_is_nobody_elses_while_the_lease_lasts(
+    deliveries: Deliveries,
+) -> None:
     """That is what a lease is for."""
     await record_one(deliveries)
 
@@ -85,7 +87,7 @@ async def test_a_claimed_delivery_is_nobody_elses_while_the_lease_lasts(deliveri
     assert await deliveries.claim(uuid.uuid4(), LEASE) is None
 
 
-async def test_a_lease_that_ran_out_is_taken_over(deliveries: Deliveries, pool: Pool):
+async def test_a_lease_that_ran_out_is_taken_over(deliveries: Deliveries, pool: Pool) -> None:
     """The sender that held it is dead, or as good as."""
     await record_one(deliveries)
     first = await deliveries.claim(uuid.uuid4(), LEASE)
@@ -100,7 +102,7 @@ async def test_a_lease_that_ran_out_is_taken_over(deliveries: Deliveries, pool: 
 
 async def test_a_sender_that_lost_its_lease_cannot_change_anything(
     deliveries: Deliveries, pool: Pool
-):
+) -> None:
     """A sender that was stopped and comes back must not overwrite what the next one did."""
     await record_one(deliveries)
     zombie = await deliveries.claim(uuid.uuid4(), LEASE)
@@ -116,7 +118,7 @@ async def test_a_sender_that_lost_its_lease_cannot_change_anything(
     assert await state(deliveries) == "sent"
 
 
-async def test_a_delivery_is_not_due_before_its_pause_is_over(deliveries: Deliveries):
+async def test_a_delivery_is_not_due_before_its_pause_is_over(deliveries: Deliveries) -> None:
     """A server that said "later" meant it."""
     await record_one(deliveries)
     claim = await deliveries.claim(uuid.uuid4(), LEASE)
@@ -128,7 +130,7 @@ async def test_a_delivery_is_not_due_before_its_pause_is_over(deliveries: Delive
     assert (await only(deliveries))["last_error"] == "451 later"
 
 
-async def test_what_ends_lets_go_of_what_it_claimed(deliveries: Deliveries):
+async def test_what_ends_lets_go_of_what_it_claimed(deliveries: Deliveries) -> None:
     """A restart must not delay a mail until a lease has run out."""
     await record_one(deliveries)
     owner = uuid.uuid4()
@@ -138,7 +140,7 @@ async def test_what_ends_lets_go_of_what_it_claimed(deliveries: Deliveries):
     assert await deliveries.claim(uuid.uuid4(), LEASE) is not None
 
 
-async def test_a_reason_of_any_kind_can_be_kept(deliveries: Deliveries):
+async def test_a_reason_of_any_kind_can_be_kept(deliveries: Deliveries) -> None:
     """Servers say anything; Postgres does not take everything."""
     await record_one(deliveries)
     claim = await deliveries.claim(uuid.uuid4(), LEASE)
@@ -148,7 +150,7 @@ async def test_a_reason_of_any_kind_can_be_kept(deliveries: Deliveries):
     assert len((await only(deliveries))["last_error"]) <= 500
 
 
-async def test_an_operator_retries_what_was_parked(deliveries: Deliveries, pool: Pool):
+async def test_an_operator_retries_what_was_parked(deliveries: Deliveries, pool: Pool) -> None:
     """With all its time again: whatever was wrong has been put right just now."""
     await record_one(deliveries)
     claim = await deliveries.claim(uuid.uuid4(), LEASE)
@@ -163,7 +165,7 @@ async def test_an_operator_retries_what_was_parked(deliveries: Deliveries, pool:
     assert again.waited < timedelta(minutes=1)
 
 
-async def test_what_was_sent_is_neither_retried_nor_discarded(deliveries: Deliveries):
+async def test_what_was_sent_is_neither_retried_nor_discarded(deliveries: Deliveries) -> None:
     """A second mail would be a lie, and so would "discarded"."""
     await record_one(deliveries)
     claim = await deliveries.claim(uuid.uuid4(), LEASE)
@@ -175,7 +177,7 @@ async def test_what_was_sent_is_neither_retried_nor_discarded(deliveries: Delive
     assert await state(deliveries) == "sent"
 
 
-async def test_a_discarded_delivery_is_not_sent(deliveries: Deliveries):
+async def test_a_discarded_delivery_is_not_sent(deliveries: Deliveries) -> None:
     """An operator gave it up."""
     await record_one(deliveries)
     row = await only(deliveries)
@@ -184,7 +186,7 @@ async def test_a_discarded_delivery_is_not_sent(deliveries: Deliveries):
     assert await deliveries.claim(uuid.uuid4(), LEASE) is None
 
 
-async def test_the_backlog_counts_what_waits(deliveries: Deliveries, pool: Pool):
+async def test_the_backlog_counts_what_waits(deliveries: Deliveries, pool: Pool) -> None:
     """The two figures an operator looks at: how much, and since when."""
     events = [envelope(position, application_created()) for position in (1, 2, 3)]
     await record(deliveries, *events)
@@ -199,7 +201,7 @@ async def test_the_backlog_counts_what_waits(deliveries: Deliveries, pool: Pool)
     assert 3600 <= oldest < 3700
 
 
-async def test_the_search_for_work_uses_its_index(deliveries: Deliveries, pool: Pool):
+async def test_the_search_for_work_uses_its_index(deliveries: Deliveries, pool: Pool) -> None:
     """Finished deliveries grow without end; looking for the next one must not grow with them."""
     await pool.execute(
         """

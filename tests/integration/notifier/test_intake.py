@@ -1,5 +1,6 @@
 """From the log to the deliveries: nothing twice, nothing left out, one intake at a time."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -28,13 +29,10 @@ class Log:
         self.reads = 0
 
     async def read(self, after: int, *, wait: float = 0.0) -> Page:
-        del wait
         self.reads += 1
-        return Page(
-            log_epoch=self.epoch,
-            head=len(self.events),
-            envelopes=[one for one in self.events if one.position > after],
-        )
+        if after >= len(self.events):
+            await asyncio.sleep(wait)
+        return Page(log_epoch=self.epoch, head=len(self.events), envelopes=self.events[after:])
 
 
 def recorder(deliveries: Deliveries) -> Recorder:
@@ -56,7 +54,7 @@ async def count(deliveries: Deliveries) -> int:
     return len(await deliveries.newest(None, 100))
 
 
-async def test_the_same_events_twice_are_told_once(deliveries: Deliveries):
+async def test_the_same_events_twice_are_told_once(deliveries: Deliveries) -> None:
     """What a redelivery, a second intake and a restored registry have in common."""
     events = [envelope(1, application_created()), envelope(2, application_created())]
     subscriber = recorder(deliveries)
@@ -66,7 +64,7 @@ async def test_the_same_events_twice_are_told_once(deliveries: Deliveries):
     assert await count(deliveries) == 2
 
 
-async def test_another_history_tells_only_what_is_new(deliveries: Deliveries):
+async def test_another_history_tells_only_what_is_new(deliveries: Deliveries) -> None:
     """A backup of the registry is back: its users must not get all their mail again."""
     known, new = envelope(1, application_created()), envelope(2, application_created())
     subscriber = recorder(deliveries)
@@ -80,7 +78,7 @@ async def test_another_history_tells_only_what_is_new(deliveries: Deliveries):
     assert await subscriber.load_cursor() == Cursor(OTHER_EPOCH, 2)
 
 
-async def test_events_without_a_rule_move_the_cursor(deliveries: Deliveries):
+async def test_events_without_a_rule_move_the_cursor(deliveries: Deliveries) -> None:
     """They are read, and are not to be read again."""
     subscriber = recorder(deliveries)
     await subscriber.apply([envelope(1, application_deleted())], Cursor(EPOCH, 1))
@@ -89,7 +87,7 @@ async def test_events_without_a_rule_move_the_cursor(deliveries: Deliveries):
     assert await count(deliveries) == 0
 
 
-async def test_old_events_seen_for_the_first_time_are_expired(deliveries: Deliveries):
+async def test_old_events_seen_for_the_first_time_are_expired(deliveries: Deliveries) -> None:
     """The notifier's database was lost: mail about last year is not sent now."""
     old = envelope(1, application_created(), time=datetime.now(UTC) - timedelta(days=300))
     subscriber = recorder(deliveries)
@@ -99,7 +97,9 @@ async def test_old_events_seen_for_the_first_time_are_expired(deliveries: Delive
     assert states == ["due", "expired"]
 
 
-async def test_a_database_that_is_away_is_a_transient_failure(deliveries: Deliveries, pool: Pool):
+async def test_a_database_that_is_away_is_a_transient_failure(
+    deliveries: Deliveries, pool: Pool
+) -> None:
     """The subscription tries again; it must not die of it."""
     await pool.close()
 
@@ -107,7 +107,7 @@ async def test_a_database_that_is_away_is_a_transient_failure(deliveries: Delive
         await recorder(deliveries).load_cursor()
 
 
-async def test_the_log_is_followed(database_url: str, deliveries: Deliveries):
+async def test_the_log_is_followed(database_url: str, deliveries: Deliveries) -> None:
     """What is there at the start, and what comes later."""
     log = Log(envelope(1, application_created()))
     async with background(intake(database_url, deliveries, log).run()):
@@ -122,7 +122,7 @@ async def _counts(deliveries: Deliveries, number: int) -> bool:
 
 async def test_one_of_two_processes_takes_in_and_the_other_inherits(
     database_url: str, deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Two at once would do twice the work; none would be worse."""
     monkeypatch.setattr("services.notifier.intake.ELECTION_SECONDS", 0.05)
     first, second = Log(), Log()
@@ -153,7 +153,7 @@ async def _waits_for_the_lock(database_url: str) -> bool:
 
 async def test_an_intake_whose_lock_is_lost_stands_again(
     database_url: str, deliveries: Deliveries, pool: Pool, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """The session ended under it, as at a restart of Postgres."""
     monkeypatch.setattr("services.notifier.intake.ELECTION_SECONDS", 0.05)
     log = Log()
@@ -172,7 +172,7 @@ async def test_an_intake_whose_lock_is_lost_stands_again(
 
 async def test_nobody_takes_in_while_another_holds_the_lock(
     database_url: str, deliveries: Deliveries, pool: Pool
-):
+) -> None:
     """Also when that other one is of an earlier version."""
     log = Log(envelope(1, application_created()))
     async with pool.acquire() as holder:

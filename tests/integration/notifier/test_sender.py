@@ -25,7 +25,9 @@ async def is_in(deliveries: Deliveries, wanted: str) -> bool:
     return await state(deliveries) == wanted
 
 
-async def test_a_due_delivery_becomes_a_mail(deliveries: Deliveries, mail_server: SmtpServer):
+async def test_a_due_delivery_becomes_a_mail(
+    deliveries: Deliveries, mail_server: SmtpServer
+) -> None:
     """The whole point."""
     await record_one(deliveries, name="Build server")
     async with sending(deliveries, Directory(), settings(mail_server)):
@@ -41,7 +43,7 @@ async def test_a_due_delivery_becomes_a_mail(deliveries: Deliveries, mail_server
 
 async def test_a_waking_call_is_heard_before_the_next_poll(
     deliveries: Deliveries, mail_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Whoever just added an application expects the mail now."""
     monkeypatch.setattr("services.notifier.sender.POLL_SECONDS", 3600)
     async with sending(deliveries, Directory(), settings(mail_server)) as senders:
@@ -52,7 +54,7 @@ async def test_a_waking_call_is_heard_before_the_next_poll(
 
 async def test_many_senders_of_two_processes_send_each_mail_once(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """Replicas share the work, not the mails."""
     events = [envelope(position, application_created()) for position in range(1, 51)]
     await record(deliveries, *events)
@@ -71,7 +73,7 @@ async def test_many_senders_of_two_processes_send_each_mail_once(
 
 async def test_4xx_is_tried_again_until_it_is_taken(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """Greylisting, a full disk, a busy server: all of it passes."""
     mail_server.answer("RCPT", "451 4.7.1 greylisted", times=2)
     await record_one(deliveries)
@@ -84,7 +86,7 @@ async def test_4xx_is_tried_again_until_it_is_taken(
 
 async def test_5xx_is_parked_with_the_servers_words(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """And without the address, which is in no table of ours."""
     mail_server.answer("RCPT", "550 5.1.1 <ada@example.com> does not live here")
     await record_one(deliveries)
@@ -98,7 +100,7 @@ async def test_5xx_is_parked_with_the_servers_words(
 
 async def test_a_mail_server_that_is_away_delays_and_is_reported(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """Nothing is lost meanwhile, and the operator can see why nothing goes out."""
     await mail_server.stop()
     await record_one(deliveries)
@@ -112,7 +114,7 @@ async def test_a_mail_server_that_is_away_delays_and_is_reported(
 
 async def test_what_is_deferred_for_too_long_is_parked(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """A mail about last week helps nobody."""
     mail_server.answer("RCPT", "451 4.0.0 no", times=1000)
     await record_one(deliveries)
@@ -124,7 +126,7 @@ async def test_what_is_deferred_for_too_long_is_parked(
 
 async def test_no_answer_after_the_dot_is_sent_again_with_the_same_message_id(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """At least once; and mail programs can tell that it is one mail."""
     mail_server.drop(Drop.BEFORE_ANSWER)
     await record_one(deliveries)
@@ -139,7 +141,7 @@ async def test_no_answer_after_the_dot_is_sent_again_with_the_same_message_id(
 
 async def test_an_unknown_outcome_shows_as_such_while_it_waits(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """The operator may look into the server's log before we send it again."""
     mail_server.drop(Drop.BEFORE_ANSWER)
     await record_one(deliveries)
@@ -152,7 +154,7 @@ async def test_an_unknown_outcome_shows_as_such_while_it_waits(
 
 async def test_an_unknown_outcome_is_parked_where_the_policy_says_so(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """For those who would rather look first."""
     mail_server.drop(Drop.BEFORE_ANSWER)
     await record_one(deliveries)
@@ -166,7 +168,7 @@ async def test_an_unknown_outcome_is_parked_where_the_policy_says_so(
 
 async def test_dropped_after_the_answer_is_sent_once(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """The 250 was there."""
     mail_server.drop(Drop.AFTER_ANSWER)
     await record_one(deliveries)
@@ -178,7 +180,7 @@ async def test_dropped_after_the_answer_is_sent_once(
 
 async def test_an_owner_who_is_disabled_gets_no_mail(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """And the list says so."""
     await record_one(deliveries)
     directory = Directory(recipient(active=False))
@@ -189,7 +191,9 @@ async def test_an_owner_who_is_disabled_gets_no_mail(
     assert mail_server.connections == 0
 
 
-async def test_an_owner_who_is_gone_gets_no_mail(deliveries: Deliveries, mail_server: SmtpServer):
+async def test_an_owner_who_is_gone_gets_no_mail(
+    deliveries: Deliveries, mail_server: SmtpServer
+) -> None:
     """Likewise."""
     await record_one(deliveries)
     directory = Directory()
@@ -202,7 +206,7 @@ async def test_an_owner_who_is_gone_gets_no_mail(deliveries: Deliveries, mail_se
 
 async def test_a_registry_that_is_away_delays_the_mail(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """Nobody else knows the address."""
     directory = Directory()
     directory.reachable = False
@@ -219,7 +223,7 @@ async def _has_error(deliveries: Deliveries) -> bool:
 
 async def test_the_mail_goes_to_the_address_of_the_moment(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """Changed between the event and the mail: the new one."""
     await record_one(deliveries)
     directory = Directory(recipient(email="new@example.com"))
@@ -229,7 +233,9 @@ async def test_the_mail_goes_to_the_address_of_the_moment(
     assert mail_server.taken[0].recipients == ("new@example.com",)
 
 
-async def test_an_address_that_is_none_is_parked(deliveries: Deliveries, mail_server: SmtpServer):
+async def test_an_address_that_is_none_is_parked(
+    deliveries: Deliveries, mail_server: SmtpServer
+) -> None:
     """And holds nobody else up."""
     await record_one(deliveries)
     directory = Directory(recipient(email="not an address"))
@@ -239,7 +245,9 @@ async def test_an_address_that_is_none_is_parked(deliveries: Deliveries, mail_se
     assert "not an address" not in (await only(deliveries))["last_error"]
 
 
-async def test_no_address_is_stored(deliveries: Deliveries, mail_server: SmtpServer, pool: Pool):
+async def test_no_address_is_stored(
+    deliveries: Deliveries, mail_server: SmtpServer, pool: Pool
+) -> None:
     """Who asks to be forgotten is forgotten in the registry alone."""
     mail_server.answer("DATA", "451 4.0.0 ada@example.com is busy")
     await record_one(deliveries)
@@ -253,7 +261,7 @@ async def test_no_address_is_stored(deliveries: Deliveries, mail_server: SmtpSer
 
 async def test_a_mail_interrupted_before_the_dot_is_due_at_once(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """A restart must not cost a lease's time."""
     await record_one(deliveries)
     directory = Directory()
@@ -266,7 +274,7 @@ async def test_a_mail_interrupted_before_the_dot_is_due_at_once(
 
 async def test_a_mail_interrupted_after_the_dot_is_unknown(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """The service ends while the server thinks; the next one must know of the doubt."""
     mail_server.hold()
     await record_one(deliveries)
@@ -279,7 +287,7 @@ async def test_a_mail_interrupted_after_the_dot_is_unknown(
 
 async def test_a_lease_taken_over_is_parked_where_nothing_may_be_sent_twice(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """The dead sender may have got as far as the dot."""
     await record_one(deliveries)
     await deliveries.claim(uuid.uuid4(), timedelta(milliseconds=1))
@@ -292,7 +300,7 @@ async def test_a_lease_taken_over_is_parked_where_nothing_may_be_sent_twice(
 
 async def test_a_sender_that_outlives_its_lease_does_not_overwrite_the_heir(
     deliveries: Deliveries, mail_server: SmtpServer
-):
+) -> None:
     """The lease bounds an attempt, so that the heir begins after the end of the first."""
     mail_server.hold()
     await record_one(deliveries)
@@ -307,7 +315,7 @@ async def test_a_sender_that_outlives_its_lease_does_not_overwrite_the_heir(
 
 async def test_senders_come_back_after_the_database_was_away(
     deliveries: Deliveries, mail_server: SmtpServer, pool: Pool
-):
+) -> None:
     """Connections are cut; the senders are not."""
     async with sending(deliveries, Directory(), settings(mail_server)):
         await pool.execute(

@@ -50,7 +50,7 @@ async def mailer(mail_server: SmtpServer) -> AsyncIterator[Mailer]:
 
 async def test_one_connection_carries_one_mail_after_the_other(
     mail_server: SmtpServer, mailer: Mailer
-):
+) -> None:
     """Connecting costs more than the mail."""
     for _ in range(3):
         await deliver(mailer)
@@ -61,7 +61,9 @@ async def test_one_connection_carries_one_mail_after_the_other(
     assert mail_server.taken[0].recipients == (READER,)
 
 
-async def test_a_line_with_a_dot_does_not_end_the_mail(mail_server: SmtpServer, mailer: Mailer):
+async def test_a_line_with_a_dot_does_not_end_the_mail(
+    mail_server: SmtpServer, mailer: Mailer
+) -> None:
     """A lone dot ends the mail in SMTP; in a text it is only a dot."""
     await deliver(mailer, "one\n.\n..two\n.three\n")
 
@@ -70,7 +72,7 @@ async def test_a_line_with_a_dot_does_not_end_the_mail(mail_server: SmtpServer, 
 
 
 @pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
-async def test_4xx_defers(mail_server: SmtpServer, mailer: Mailer, step: Any):
+async def test_4xx_defers(mail_server: SmtpServer, mailer: Mailer, step: Any) -> None:
     """The server says: later."""
     mail_server.answer(step, f"451 4.3.0 not now {READER}")
 
@@ -83,7 +85,7 @@ async def test_4xx_defers(mail_server: SmtpServer, mailer: Mailer, step: Any):
 @pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
 async def test_5xx_refuses_in_the_servers_words_without_the_address(
     mail_server: SmtpServer, mailer: Mailer, step: Any
-):
+) -> None:
     """The operator reads why; the address is nobody's business."""
     mail_server.answer(step, f"550 5.1.1 <{READER}> unknown here")
 
@@ -93,7 +95,9 @@ async def test_5xx_refuses_in_the_servers_words_without_the_address(
     assert READER not in str(refused.value)
 
 
-async def test_after_any_error_the_connection_is_a_new_one(mail_server: SmtpServer, mailer: Mailer):
+async def test_after_any_error_the_connection_is_a_new_one(
+    mail_server: SmtpServer, mailer: Mailer
+) -> None:
     """Whatever state the old one is in, the next mail does not suffer from it."""
     mail_server.answer("RCPT", "550 5.1.1 no")
     with pytest.raises(MailRefused):
@@ -106,7 +110,7 @@ async def test_after_any_error_the_connection_is_a_new_one(mail_server: SmtpServ
 
 async def test_a_connection_closed_while_it_rested_costs_nothing(
     mail_server: SmtpServer, mailer: Mailer
-):
+) -> None:
     """Servers hang up on the idle; that says nothing about the next mail."""
     await deliver(mailer)
     await mail_server.stop()
@@ -116,7 +120,9 @@ async def test_a_connection_closed_while_it_rested_costs_nothing(
     assert len(mail_server.taken) == 2
 
 
-async def test_421_on_a_rested_connection_costs_nothing(mail_server: SmtpServer, mailer: Mailer):
+async def test_421_on_a_rested_connection_costs_nothing(
+    mail_server: SmtpServer, mailer: Mailer
+) -> None:
     """Others say so before they hang up."""
     await deliver(mailer)
     mail_server.answer("MAIL", "421 4.4.2 idle for too long")
@@ -125,13 +131,13 @@ async def test_421_on_a_rested_connection_costs_nothing(mail_server: SmtpServer,
     assert len(mail_server.taken) == 2
 
 
-async def test_nobody_listening_defers():
+async def test_nobody_listening_defers() -> None:
     """The server is being restarted."""
     with pytest.raises(MailServerUnavailable):
         await deliver(mailer_for(free_port()))
 
 
-async def test_a_silent_server_defers_in_time(mail_server: SmtpServer):
+async def test_a_silent_server_defers_in_time(mail_server: SmtpServer) -> None:
     """Half-open connections and stopped processes accept and say nothing."""
     async with TcpProxy((mail_server.host, mail_server.port)) as proxy:
         proxy.hold_downstream()
@@ -139,7 +145,7 @@ async def test_a_silent_server_defers_in_time(mail_server: SmtpServer):
             await deliver(mailer_for(proxy.port, timeout="200ms"))
 
 
-async def test_starttls_that_is_not_offered_defers(mail_server: SmtpServer):
+async def test_starttls_that_is_not_offered_defers(mail_server: SmtpServer) -> None:
     """Nothing goes over the wire in the clear when the configuration says otherwise."""
     with pytest.raises(MailServerUnavailable):
         await deliver(mailer_for(mail_server.port, tls="starttls"))
@@ -147,13 +153,15 @@ async def test_starttls_that_is_not_offered_defers(mail_server: SmtpServer):
     assert mail_server.taken == []
 
 
-async def test_a_refused_login_is_not_held_against_the_mail(mail_server: SmtpServer):
+async def test_a_refused_login_is_not_held_against_the_mail(mail_server: SmtpServer) -> None:
     """A wrong password in the configuration must not park every mail for good."""
     with pytest.raises(MailServerUnavailable):
         await deliver(mailer_for(mail_server.port, username="u", password="p"))
 
 
-async def test_dropped_between_dot_and_answer_is_unknown(mail_server: SmtpServer, mailer: Mailer):
+async def test_dropped_between_dot_and_answer_is_unknown(
+    mail_server: SmtpServer, mailer: Mailer
+) -> None:
     """Here it was taken; elsewhere it was not. Nobody can tell (RFC 1047)."""
     mail_server.drop(Drop.BEFORE_ANSWER)
 
@@ -163,14 +171,14 @@ async def test_dropped_between_dot_and_answer_is_unknown(mail_server: SmtpServer
     assert len(mail_server.taken) == 1
 
 
-async def test_silence_after_the_dot_is_unknown(mail_server: SmtpServer):
+async def test_silence_after_the_dot_is_unknown(mail_server: SmtpServer) -> None:
     """Likewise."""
     mail_server.hold()
     with pytest.raises(OutcomeUnknown):
         await deliver(mailer_for(mail_server.port, answer_timeout="100ms"))
 
 
-async def test_dropped_after_the_answer_is_sent(mail_server: SmtpServer, mailer: Mailer):
+async def test_dropped_after_the_answer_is_sent(mail_server: SmtpServer, mailer: Mailer) -> None:
     """The answer counts, not the goodbye."""
     mail_server.drop(Drop.AFTER_ANSWER)
     await deliver(mailer)
@@ -179,7 +187,7 @@ async def test_dropped_after_the_answer_is_sent(mail_server: SmtpServer, mailer:
     assert len(mail_server.taken) == 2
 
 
-async def test_dropped_before_the_mail_was_handed_over_is_deferred(mail_server: SmtpServer):
+async def test_dropped_before_the_mail_was_handed_over_is_deferred(mail_server: SmtpServer) -> None:
     """The server has not seen the final dot, so it has no mail: trying again is safe."""
     async with TcpProxy(("127.0.0.1", mail_server.port)) as proxy:
         mailer = mailer_for(proxy.port)
@@ -192,7 +200,7 @@ async def test_dropped_before_the_mail_was_handed_over_is_deferred(mail_server: 
             await second
 
 
-async def test_who_is_cancelled_after_the_dot_knows_of_the_doubt(mail_server: SmtpServer):
+async def test_who_is_cancelled_after_the_dot_knows_of_the_doubt(mail_server: SmtpServer) -> None:
     """A service that ends while it waits for the answer must not call the mail unsent."""
     mail_server.hold()
     mailer = mailer_for(mail_server.port)

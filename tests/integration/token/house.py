@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,10 @@ class ToldRegistry:
     async def _wait_for_news(self, after: int, seconds: float) -> None:
         stopping: asyncio.Event = self.app.state.stopping
         waits = asyncio.get_running_loop().time() + seconds
+        epoch = self.log_epoch
         while len(self.envelopes) == after and not stopping.is_set():
+            if epoch != self.log_epoch:
+                return
             left = waits - asyncio.get_running_loop().time()
             if left <= 0:
                 return
@@ -138,7 +142,13 @@ class House:
         self.url = f"http://127.0.0.1:{self.port}"
         self.application = Application(scopes=("applications:read", "events:read"))
 
-    def settings(self, *, amqp_url: str | None = None, **token: Any) -> Settings:
+    def settings(
+        self,
+        *,
+        amqp_url: str | None = None,
+        head_check: timedelta = timedelta(seconds=1),
+        **token: Any,
+    ) -> Settings:
         """Return the configuration, with some of the token service's settings."""
         section = Token(port=self.port, issuer=self.url, audience="https://api.example", **token)
         bus: dict[str, Any] = {} if amqp_url is None else {"url": amqp_url}
@@ -147,7 +157,7 @@ class House:
             registry=Registry(internal_url=self.registry.url),
             token=section,
             bus=Bus(**bus),
-            subscription=Subscription(page_size=100),
+            subscription=Subscription(page_size=100, head_check=head_check),
         )
 
     def make_keys(self, algorithm: Algorithm = "ES256") -> None:

@@ -33,7 +33,7 @@ async def test_a_client_gets_a_token(house: House, http: httpx.AsyncClient, endp
     answer = response.json()
     assert response.status_code == 200
     assert {"access_token", "token_type", "expires_in", "scope"} == set(answer)
-    assert ("Bearer", 3600) == (answer["token_type"], answer["expires_in"])
+    assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3600)
     assert answer["scope"] == "applications:read events:read"
     assert response.headers["content-type"] == "application/json"
     assert response.headers["cache-control"] == "no-store"
@@ -191,7 +191,7 @@ async def test_the_configured_audience_is_a_fine_resource(
 
     response = await http.post("/token", data=form)
 
-    assert (200, "events:read") == (response.status_code, response.json()["scope"])
+    assert (response.status_code, response.json()["scope"]) == (200, "events:read")
 
 
 async def test_unknown_and_empty_parameters_are_ignored(
@@ -220,7 +220,7 @@ async def test_the_keys_are_published_without_their_private_half(http: httpx.Asy
 
     (key,) = response.json()["keys"]
     assert {"kty", "crv", "x", "y", "use", "alg", "kid"} == set(key)
-    assert ("sig", "ES256") == (key["use"], key["alg"])
+    assert (key["use"], key["alg"]) == ("sig", "ES256")
     assert "max-age" in response.headers["cache-control"]
 
 
@@ -230,11 +230,12 @@ async def test_metadata_says_what_is_served(house: House, http: httpx.AsyncClien
 
     assert house.url == document["issuer"]
     assert f"{house.url}/oauth2-token" == document["token_endpoint"]
-    assert ["client_credentials"] == document["grant_types_supported"]
-    assert ["client_secret_basic", "client_secret_post"] == (
-        document["token_endpoint_auth_methods_supported"]
-    )
-    assert ["ES256"] == document["access_token_signing_alg_values_supported"]
+    assert document["grant_types_supported"] == ["client_credentials"]
+    assert (document["token_endpoint_auth_methods_supported"]) == [
+        "client_secret_basic",
+        "client_secret_post",
+    ]
+    assert document["access_token_signing_alg_values_supported"] == ["ES256"]
     assert "applications:read" in document["scopes_supported"]
 
 

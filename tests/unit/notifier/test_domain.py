@@ -13,7 +13,7 @@ from tests.unit.notifier.factories import (
 )
 
 
-def test_a_new_application_is_told_to_its_owner():
+def test_a_new_application_is_told_to_its_owner() -> None:
     """Whoever can act in my name must not come into being behind my back."""
     (told,) = notifications_for(application_created(name="CI"), RULES)
 
@@ -21,12 +21,12 @@ def test_a_new_application_is_told_to_its_owner():
     assert told.context == {"application_name": "CI", "client_id": CLIENT_ID}
 
 
-def test_an_event_without_a_rule_is_told_to_nobody():
+def test_an_event_without_a_rule_is_told_to_nobody() -> None:
     """A mail nobody asked for is noise."""
     assert notifications_for(application_deleted(), RULES) == []
 
 
-def test_no_identifier_of_a_secret_reaches_a_template():
+def test_no_identifier_of_a_secret_reaches_a_template() -> None:
     """Templates are edited by people; what they cannot name they cannot leak."""
     created = application_created()
     context = context_of(created)
@@ -35,7 +35,7 @@ def test_no_identifier_of_a_secret_reaches_a_template():
     assert created.secret.id not in context.values()
 
 
-def test_the_message_id_is_the_same_for_every_attempt():
+def test_the_message_id_is_the_same_for_every_attempt() -> None:
     """A mail sent twice after a crash is shown once by mail programs that know its id."""
     first = message_id_of("event", "rule", "user", domain="mail.example")
 
@@ -43,7 +43,7 @@ def test_the_message_id_is_the_same_for_every_attempt():
     assert re.fullmatch(r"<[0-9a-f]{40}@mail\.example>", first)
 
 
-def test_another_event_rule_or_recipient_has_another_message_id():
+def test_another_event_rule_or_recipient_has_another_message_id() -> None:
     """Two mails with one id would be shown as one."""
     ids = {
         message_id_of(*parts, domain="mail.example")
@@ -63,6 +63,6 @@ def test_another_event_rule_or_recipient_has_another_message_id():
         ("Привіт 👩‍💻", "Привіт 👩‍💻"),
     ],
 )
-def test_a_name_is_one_line_whatever_it_holds(text: str, line: str):
+def test_a_name_is_one_line_whatever_it_holds(text: str, line: str) -> None:
     """A line break in a name could end a header and begin one of the writer's choice."""
     assert one_line(text) == line

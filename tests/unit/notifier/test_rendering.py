@@ -44,7 +44,7 @@ def words(text: str) -> list[str]:
     return re.sub(r"[^\w]+", " ", text).split()
 
 
-def test_the_mail_says_what_the_original_says():
+def test_the_mail_says_what_the_original_says() -> None:
     """Users of the product know these sentences."""
     mail = render(name="Build server", to=recipient(name="Ada Lovelace"))
     text = body(mail, "plain")
@@ -56,7 +56,7 @@ def test_the_mail_says_what_the_original_says():
     assert "Please contact the administrator if you are not aware" in text
 
 
-def test_text_and_html_say_the_same():
+def test_text_and_html_say_the_same() -> None:
     """Readers of plain text are readers, too."""
     mail = render(name="Build <server>")
     page = re.sub(r"(?s)<head>.*</head>", "", body(mail, "html"))
@@ -65,7 +65,7 @@ def test_text_and_html_say_the_same():
     assert words(shown) == words(body(mail, "plain"))
 
 
-def test_the_headers_are_complete():
+def test_the_headers_are_complete() -> None:
     """Date, Message-ID and Auto-Submitted are what spam filters and vacation replies look at."""
     mail = render()
 
@@ -77,7 +77,7 @@ def test_the_headers_are_complete():
     assert mail.get_content_type() == "multipart/alternative"
 
 
-def test_names_of_any_script_arrive_as_they_are():
+def test_names_of_any_script_arrive_as_they_are() -> None:
     """Not everybody is called Ada."""
     mail = render(name="Збірка 👩‍💻", to=recipient(name="Ольга, «Оля»"), sender_name="Застосунки")
 
@@ -87,7 +87,7 @@ def test_names_of_any_script_arrive_as_they_are():
     assert "Збірка 👩‍💻" in body(mail, "html")
 
 
-def test_the_wire_is_seven_bit():
+def test_the_wire_is_seven_bit() -> None:
     """A server without 8BITMIME takes the mail, too."""
     renderer = Renderer(sender_name="Ü", sender_address="oauthapps@example.com")
     sent = renderer.render(
@@ -105,7 +105,7 @@ def test_the_wire_is_seven_bit():
 @pytest.mark.parametrize(
     "attack", ["x\r\nBcc: all@example.com\r\n\r\nhi", "x\nBcc: y@z", "x\rBcc: a@b"]
 )
-def test_a_header_cannot_be_injected(attack: str):
+def test_a_header_cannot_be_injected(attack: str) -> None:
     """Neither through an application's name nor through a person's."""
     mail = render(name=attack, to=recipient(name=attack), sender_name=attack)
 
@@ -117,7 +117,7 @@ def test_a_header_cannot_be_injected(attack: str):
     }  # fmt: skip
 
 
-def test_markup_in_a_name_is_shown_not_obeyed():
+def test_markup_in_a_name_is_shown_not_obeyed() -> None:
     """A name can be chosen by somebody else than the reader."""
     page = body(render(name="<img src=x onerror=alert(1)>"), "html")
 
@@ -125,7 +125,7 @@ def test_markup_in_a_name_is_shown_not_obeyed():
     assert "&lt;img" in page
 
 
-def test_template_syntax_in_a_name_is_only_a_name():
+def test_template_syntax_in_a_name_is_only_a_name() -> None:
     """Names are data, never templates."""
     assert "{{ 7 * 7 }}" in body(render(name="{{ 7 * 7 }}"), "plain")
 
@@ -133,7 +133,7 @@ def test_template_syntax_in_a_name_is_only_a_name():
 @pytest.mark.parametrize(
     "address", ["", "nobody", "a@b@c", "a b@example.com", "ü@example.com", "a@b\r\nBcc: c@d"]
 )
-def test_an_address_that_is_none_is_a_permanent_failure(address: str):
+def test_an_address_that_is_none_is_a_permanent_failure(address: str) -> None:
     """Trying again would not make it one; and the reason does not repeat it."""
     with pytest.raises(CannotRender) as refused:
         render(to=recipient(email=address))
@@ -141,13 +141,13 @@ def test_an_address_that_is_none_is_a_permanent_failure(address: str):
     assert not address or address not in str(refused.value)
 
 
-def test_a_sender_that_is_no_address_is_refused_at_the_start():
+def test_a_sender_that_is_no_address_is_refused_at_the_start() -> None:
     """Before the first mail is due, not after."""
     with pytest.raises(CannotRender, match="sender"):
         Renderer(sender_name="OAuth Applications", sender_address="not an address")
 
 
-def test_a_variable_that_does_not_exist_is_an_error():
+def test_a_variable_that_does_not_exist_is_an_error() -> None:
     """An empty place in a mail helps nobody."""
     renderer = Renderer(sender_name="x", sender_address="x@example.com")
 
@@ -156,6 +156,6 @@ def test_a_variable_that_does_not_exist_is_an_error():
 
 
 @pytest.mark.parametrize("locale", ["en", "en_GB", "de", "", "zh-Hant"])
-def test_every_reader_has_a_language(locale: str):
+def test_every_reader_has_a_language(locale: str) -> None:
     """Who reads none of ours gets the first."""
     assert language_for(locale) == "en"

@@ -1,0 +1,31 @@
+"""What the registry's tests may ask for."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from services.registry.event_store import EventStore
+from tests.integration.registry.api import Api, api_of
+from tests.integration.registry.house import House, house_on
+
+
+@pytest_asyncio.fixture
+async def house(database_url: str) -> AsyncIterator[House]:
+    """A migrated database with one organization and one owner."""
+    async with house_on(database_url) as house:
+        yield house
+
+
+@pytest_asyncio.fixture
+async def store(house: House) -> AsyncIterator[EventStore]:
+    """A writer of the log."""
+    async with house.store() as store:
+        yield store
+
+
+@pytest_asyncio.fixture
+async def api(house: House, tmp_path: Path) -> AsyncIterator[Api]:
+    """A running registry; its client calls as an application of the owner."""
+    async with api_of(house, tmp_path) as api:
+        yield api

@@ -1,0 +1,187 @@
+"""A registry's parts on a database of their own, and what a test wants to tell them."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from services.registry.app import MIGRATIONS, SCHEMA
+from services.registry.directory import Directory, Organization, User
+from services.registry.event_store import EventStore
+from services.registry.ports import Append, NewEvent, Write
+from services.registry.views import ApplicationViews
+from shared.credentials import digest_of, new_client_id, new_client_secret
+from shared.envelope import Envelope
+from shared.events import Event, PrivateData, SecretFacts
+from shared.postgres import Pool, create_pool, migrate_database
+from tests.unit.registry.factories import NOON, created
+
+
+@dataclass
+class House:
+    """A migrated database with one organization and one owner in it."""
+
+    dsn: str
+    pool: Pool
+    directory: Directory
+    views: ApplicationViews
+    organization: Organization
+    owner: User
+
+    @asynccontextmanager
+    async def store(
+        self, *, dsn: str | None = None, on_append: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[EventStore]:
+        """Run a writer of the log, as each registry process has one."""
+        async with EventStore(dsn or self.dsn, self.pool, on_append=on_append) as store:
+            yield store
+
+    def application(self, name: str | None = None, **given: Any) -> "Told":
+        """Return an application of the owner, under a name nobody has."""
+        return Told(
+            {
+                "application_id": str(uuid.uuid4()),
+                "client_id": new_client_id(),
+                "organization_id": self.organization.id,
+                "owner_id": self.owner.id,
+                **given,
+            },
+            name or f"application {uuid.uuid4()}",
+        )
+
+    async def positions(self) -> list[int]:
+        """Return the log's positions as anybody sees them."""
+        rows = await self.pool.fetch("SELECT position FROM registry.events ORDER BY position")
+        return [row["position"] for row in rows]
+
+    async def head(self) -> int:
+        """Return the last position that was given out."""
+        position: int = await self.pool.fetchval("SELECT position FROM registry.log_head")
+        return position
+
+    async def wait_for_lock(self) -> bool:
+        """Tell whether somebody waits for a lock in this database."""
+        waiting: bool = await self.pool.fetchval(
+            "SELECT count(*) > 0 FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return waiting
+
+    async def end_whoever_waits(self) -> None:
+        """End the sessions that wait for a lock, as an operator or a failover does."""
+        await self.pool.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+
+
+@dataclass
+class Told:
+    """An application whose life a test tells."""
+
+    subject: dict[str, Any]
+    name: str
+
+    @property
+    def id(self) -> str:
+        """The stream."""
+        return str(self.subject["application_id"])
+
+    def secret(
+        self, *, created_at: datetime = NOON, expires_at: datetime | None = None
+    ) -> SecretFacts:
+        """Return the facts of a fresh secret."""
+        return SecretFacts(
+            id=str(uuid.uuid4()), hint="abcd", created_at=created_at, expires_at=expires_at
+        )
+
+    def creation(self, **given: Any) -> Append:
+        """Return the command that begins the stream."""
+        return append(self.id, 0, _created(self, **given))
+
+
+def append(
+    stream: str,
+    expected_version: int,
+    *events: Event,
+    command_id: str | None = None,
+    at: timedelta = timedelta(),
+) -> Append:
+    """Return a command with these events; those that bring a secret bring a digest too."""
+    return Append(
+        command_id=command_id or str(uuid.uuid4()),
+        actor="cli:test",
+        time=NOON + at,
+        writes=(
+            Write(
+                stream=stream,
+                expected_version=expected_version,
+                events=tuple(NewEvent(event, _private(event)) for event in events),
+            ),
+        ),
+        correlation_id=None,
+    )
+
+
+def _created(told: Told, **given: Any) -> Event:
+    facts: dict[str, Any] = {**told.subject, "secret": told.secret(), **given}
+    return created(told.name, **facts)
+
+
+def _private(event: Event) -> PrivateData:
+    if not hasattr(event, "secret"):
+        return PrivateData()
+    return PrivateData(secret_digest=digest_of(new_client_secret()))
+
+
+def without_private(envelopes: list[Envelope]) -> list[Envelope]:
+    """Return envelopes as `load` gives them."""
+    return [replace(one, private=PrivateData()) for one in envelopes]
+
+
+@asynccontextmanager
+async def database_on(postgres_url: str) -> AsyncIterator[str]:
+    """Make a database that several tests share, as `database_url` is one for a single test."""
+    name = f"test_{uuid.uuid4().hex}"
+    async with session(postgres_url) as server:
+        await server.execute(f"CREATE DATABASE {name}")
+        try:
+            yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+        finally:
+            await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def house_on(dsn: str) -> AsyncIterator[House]:
+    """Migrate an empty database and furnish it."""
+    await migrate_database(dsn, SCHEMA, MIGRATIONS)
+    pool = await create_pool(dsn, size=10)
+    try:
+        directory = Directory(pool)
+        organization = await directory.add_organization("Example")
+        owner = await directory.add_user(
+            "owner@example.com", name="Olga Owner", organizations=[organization.id]
+        )
+        yield House(dsn, pool, directory, ApplicationViews(pool), organization, owner)
+    finally:
+        pool.terminate()
+
+
+@asynccontextmanager
+async def session(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """Open a connection for what a test does on its own."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+def now() -> datetime:
+    """Return the present, for tests in which it does not matter."""
+    return datetime.now(UTC)

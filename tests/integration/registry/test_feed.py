@@ -1,0 +1,194 @@
+"""The log as a feed: pages, and a long poll that wakes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from services.registry import feed as feed_module
+from services.registry.event_store import EventStore
+from services.registry.feed import Feed, Wakeup, listen
+from shared.envelope import decode_page
+from tests.integration.registry.house import House
+from tests.support.eventually import eventually
+
+# So long that nothing but a wake-up can end a wait within a test.
+FOREVER = 600.0
+
+
+@pytest.fixture
+def _never_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", FOREVER)
+
+
+@asynccontextmanager
+async def listening(house: House) -> AsyncIterator[Wakeup]:
+    """Hear of other processes' appends."""
+    wakeup = Wakeup()
+    task = asyncio.create_task(listen(house.dsn, wakeup))
+    try:
+        await eventually(
+            lambda: house.pool.fetchval(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+            )
+        )
+        yield wakeup
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def feed_of(house: House, wakeup: Wakeup | None = None) -> Feed:
+    """Return a feed of a service that is not stopping."""
+    return Feed(house.pool, wakeup or Wakeup(), asyncio.Event())
+
+
+async def test_a_page_has_what_comes_after_a_position(house: House, store: EventStore) -> None:
+    """In order, at most as many as asked for, with the head and the history it belongs to."""
+    for _ in range(5):
+        await store.append(house.application().creation())
+
+    page = await feed_of(house).page(1, 3, 0)
+
+    assert [one.position for one in page.envelopes] == [2, 3, 4]
+    assert page.head == 5
+    assert page.log_epoch == (await store.head()).log_epoch
+
+
+async def test_the_internal_form_is_the_envelope_as_it_was_appended(
+    house: House, store: EventStore
+) -> None:
+    """Postgres renders it; not a letter, a time or a digest may differ."""
+    told = house.application('Über "CI" \\ \u2603 🚀 </script>')
+    stored = await store.append(told.creation(scopes=("a", "b")))
+
+    page = decode_page(await feed_of(house).internal(0, 10, 0))
+
+    assert stored == page.envelopes
+
+
+async def test_at_the_head_there_is_nothing(house: House, store: EventStore) -> None:
+    """And without a wait that is said at once."""
+    await store.append(house.application().creation())
+
+    page = await feed_of(house).page(1, 10, 0)
+
+    assert (page.envelopes, page.head) == ([], 1)
+
+
+async def test_an_empty_log_has_a_head_of_nought(house: House) -> None:
+    """Positions begin at 1."""
+    assert json.loads(await feed_of(house).internal(0, 10, 0))["head"] == 0
+
+
+@pytest.mark.usefixtures("_never_polls")
+async def test_an_append_of_this_process_ends_the_wait(house: House) -> None:
+    """Without a turn through Postgres."""
+    wakeup = Wakeup()
+    async with house.store(on_append=wakeup) as store, asyncio.timeout(10):
+        waiting = asyncio.create_task(feed_of(house, wakeup).page(0, 10, FOREVER))
+        await eventually(lambda: bool(wakeup._next._waiters))
+        await store.append(house.application().creation())
+
+        assert len((await waiting).envelopes) == 1
+
+
+@pytest.mark.usefixtures("_never_polls")
+async def test_an_append_of_another_process_ends_the_wait(house: House) -> None:
+    """The replica that is asked is seldom the one that wrote."""
+    async with listening(house) as wakeup, house.store() as elsewhere, asyncio.timeout(10):
+        waiting = asyncio.create_task(feed_of(house, wakeup).page(0, 10, FOREVER))
+        await eventually(lambda: bool(wakeup._next._waiters))
+        await elsewhere.append(house.application().creation())
+
+        assert len((await waiting).envelopes) == 1
+
+
+@pytest.mark.usefixtures("_never_polls")
+async def test_many_wait_and_all_of_them_hear_it(house: House, store: EventStore) -> None:
+    """More than there are database connections: none is held while waiting."""
+    async with listening(house) as wakeup, asyncio.timeout(20):
+        feed = feed_of(house, wakeup)
+        waiting = [asyncio.create_task(feed.page(0, 10, FOREVER)) for _ in range(50)]
+        await eventually(lambda: len(wakeup._next._waiters) == 50)
+        await store.append(house.application().creation())
+
+        pages = await asyncio.gather(*waiting)
+    assert [len(page.envelopes) for page in pages] == [1] * 50
+
+
+async def test_an_append_that_was_not_announced_is_found_soon(
+    house: House, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wake-up connection can die in silence."""
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 0.05)
+    async with asyncio.timeout(10):
+        waiting = asyncio.create_task(feed_of(house).page(0, 10, FOREVER))
+        await store.append(house.application().creation())
+
+        assert len((await waiting).envelopes) == 1
+
+
+async def test_a_wake_up_connection_that_was_lost_comes_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover ends it; nobody restarts the registry for that."""
+    monkeypatch.setattr(feed_module, "RECONNECT_SECONDS", 0.05)
+    heard: list[int] = []
+    task = asyncio.create_task(listen(house.dsn, lambda: heard.append(1)))
+    sessions = (
+        " FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND application_name = 'oauthapps'"
+    )
+    async with house.store() as store:
+        try:
+            await eventually(lambda: house.pool.fetchval(f"SELECT count(*) > 0 {sessions}"))
+            await house.pool.execute(f"SELECT pg_terminate_backend(pid) {sessions}")
+            heard.clear()
+
+            async def is_heard() -> bool:
+                from contextlib import suppress
+
+                from services.registry.event_store import StoreUnavailable
+
+                with suppress(StoreUnavailable):
+                    await store.append(house.application().creation())
+                return bool(heard)
+
+            await eventually(is_heard)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("_never_polls")
+async def test_a_wait_ends_when_its_time_is_up(house: House) -> None:
+    """With nothing, which is an answer."""
+    async with asyncio.timeout(5):
+        assert (await feed_of(house).page(0, 10, 0.05)).envelopes == []
+
+
+@pytest.mark.usefixtures("_never_polls")
+async def test_a_wait_ends_when_the_registry_stops(house: House) -> None:
+    """A long poll must not hold up the end."""
+    wakeup, stopping = Wakeup(), asyncio.Event()
+    feed = Feed(house.pool, wakeup, stopping)
+    async with asyncio.timeout(5):
+        waiting = asyncio.create_task(feed.page(0, 10, FOREVER))
+        await eventually(lambda: bool(wakeup._next._waiters))
+        stopping.set()
+
+        assert (await waiting).envelopes == []
+
+
+@pytest.mark.usefixtures("_never_polls")
+async def test_who_is_ahead_of_the_log_hears_so_at_once(house: House, store: EventStore) -> None:
+    """It comes from another history and must start over, not wait."""
+    await store.append(house.application().creation())
+    async with asyncio.timeout(5):
+        page = await feed_of(house).page(7, 10, FOREVER)
+
+    assert (page.envelopes, page.head) == ([], 1)

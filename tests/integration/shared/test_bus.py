@@ -1,0 +1,171 @@
+"""RabbitMQ as our services use it: what is published arrives, and what is lost is said."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aio_pika
+import pytest
+
+from shared import bus
+from shared.bus import INTERNAL_EXCHANGE, BusUnavailable, follow, open_publisher
+from shared.envelope import Envelope
+from shared.events import PrivateData
+from shared.subscription import Inbox
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.private_broker import PrivateBroker
+from tests.unit.shared.factories import DIGEST, EPOCH, envelope
+
+SOURCE = "http://registry.example"
+
+
+@asynccontextmanager
+async def following(url: str, inbox: Inbox) -> AsyncIterator[None]:
+    """Fill an inbox beside the block."""
+    task = asyncio.create_task(follow(url, "tests", inbox))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def publish(url: str, *envelopes: Envelope) -> None:
+    """Publish as the relay does."""
+    async with open_publisher(url, source=SOURCE, timeout_seconds=10) as publisher:
+        for one in envelopes:
+            await publisher.publish(one, EPOCH)
+
+
+async def take(inbox: Inbox, count: int) -> list[tuple[str, Envelope]]:
+    """Take so many."""
+    taken: list[tuple[str, Envelope]] = []
+    async with asyncio.timeout(10):
+        while len(taken) < count:
+            taken += await inbox.take(1)
+    return taken
+
+
+async def declared(url: str) -> None:
+    """Declare the exchanges: whoever follows does not."""
+    await publish(url)
+
+
+async def test_a_subscriber_gets_the_whole_envelope(amqp_url: str) -> None:
+    """With the digest: the internal exchange is for our own services."""
+    await declared(amqp_url)
+    inbox = Inbox()
+    sent = [
+        envelope(position, private=PrivateData(secret_digest=DIGEST)) for position in range(1, 6)
+    ]
+    async with following(amqp_url, inbox):
+        await eventually(lambda: inbox.connected)
+        await publish(amqp_url, *sent)
+
+        assert [(EPOCH, one) for one in sent] == await take(inbox, 5)
+
+
+async def test_each_subscriber_gets_everything(amqp_url: str) -> None:
+    """Replicas do not share a queue."""
+    await declared(amqp_url)
+    here, there = Inbox(), Inbox()
+    async with following(amqp_url, here), following(amqp_url, there):
+        await eventually(lambda: here.connected and there.connected)
+        await publish(amqp_url, envelope(1))
+
+        assert len(await take(here, 1)) == len(await take(there, 1)) == 1
+
+
+async def test_a_message_of_a_newer_version_is_left_to_the_feed(amqp_url: str) -> None:
+    """It must not end the subscription, nor block what follows it."""
+    await declared(amqp_url)
+    inbox = Inbox()
+    async with following(amqp_url, inbox):
+        await eventually(lambda: inbox.connected)
+        connection = await aio_pika.connect(amqp_url)
+        async with connection:
+            channel = await connection.channel()
+            exchange = await channel.get_exchange(INTERNAL_EXCHANGE)
+            for body in (b"junk", b"", b'{"type": "ApplicationEaten"}'):
+                await exchange.publish(aio_pika.Message(body), "application.eaten")
+        await publish(amqp_url, envelope(1))
+
+        assert len(await take(inbox, 1)) == 1
+
+
+async def test_a_subscriber_whose_exchange_is_not_there_yet_comes_when_it_is(
+    amqp_url: str,
+) -> None:
+    """The order in which services start does not matter."""
+    inbox = Inbox()
+    async with following(amqp_url, inbox):
+        with pytest.raises(AssertionError, match="not within"):
+            await eventually(lambda: inbox.connected, 0.5)
+        await declared(amqp_url)
+        await eventually(lambda: inbox.connected)
+
+
+async def test_an_inbox_that_is_no_longer_filled_says_so(amqp_url: str) -> None:
+    """Whoever reads it goes to the feed then."""
+    await declared(amqp_url)
+    inbox = Inbox()
+    async with following(amqp_url, inbox):
+        await eventually(lambda: inbox.connected)
+    assert not inbox.connected
+
+
+async def test_a_broker_that_restarts_is_followed_again(
+    private_broker: PrivateBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And meanwhile the inbox says that it is not connected, so that the feed is read."""
+    monkeypatch.setattr(bus, "RETRY_LONGEST_SECONDS", 0.5)
+    url = private_broker.url
+    await declared(url)
+    inbox = Inbox()
+    async with following(url, inbox):
+        await eventually(lambda: inbox.connected)
+        await private_broker.kill()
+        await eventually(lambda: not inbox.connected)
+        await private_broker.start()
+        await eventually(lambda: inbox.connected, 30)
+        await publish(url, envelope(1))
+
+        assert len(await take(inbox, 1)) == 1
+
+
+async def test_publishing_to_a_broker_that_died_is_a_known_failure(
+    private_broker: PrivateBroker,
+) -> None:
+    """The relay opens another publisher."""
+    async with open_publisher(private_broker.url, source=SOURCE, timeout_seconds=2) as publisher:
+        await publisher.publish(envelope(1), EPOCH)
+        await private_broker.kill()
+        with pytest.raises(BusUnavailable):
+            await publisher.publish(envelope(2), EPOCH)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://guest:hunter2@127.0.0.1:{port}/",
+        "amqp://guest:hunter2@no-such-host.invalid/",
+        "nonsense://guest:hunter2@127.0.0.1:{port}/",
+    ],
+)
+async def test_a_broker_that_cannot_be_reached_is_named_without_its_password(url: str) -> None:
+    """Host and port are what an operator needs."""
+    with pytest.raises(BusUnavailable) as caught:
+        async with open_publisher(url.format(port=free_port()), source=SOURCE, timeout_seconds=2):
+            pass
+    assert "hunter2" not in str(caught.value)
+    assert "cannot be reached" in str(caught.value)
+
+
+async def test_a_wrong_password_is_a_known_failure(amqp_url: str) -> None:
+    """Not a reason to die: the feed goes on."""
+    wrong = amqp_url.replace(":guest@", ":hunter2@")
+    with pytest.raises(BusUnavailable) as caught:
+        async with open_publisher(wrong, source=SOURCE, timeout_seconds=2):
+            pass
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,183 @@
+"""Bodies that are too large, too slow, broken off or nonsense, on a raw connection."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from services.token.one_write import OneWriteProtocol
+from shared.server import Server, bind
+from tests.integration.token.house import House
+from tests.support.eventually import eventually
+
+FORM = "Content-Type: application/x-www-form-urlencoded"
+
+
+def head(*lines: str) -> bytes:
+    return "\r\n".join(["POST /token HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+async def exchange(house: House, *parts: bytes, seconds: float = 10) -> bytes:
+    """Send parts and return everything until the other side closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        async with asyncio.timeout(seconds):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+def assert_refused(answer: bytes, status: int) -> None:
+    first, _, rest = answer.partition(b"\r\n")
+    assert f"HTTP/1.1 {status} ".encode() in first + b" "
+    assert b"cache-control: no-store\r\n" in rest
+    assert b"pragma: no-cache\r\n" in rest
+    assert b"connection: close\r\n" in rest
+    assert b'"error":"invalid_request"' in rest
+
+
+async def test_a_body_that_is_announced_too_large_is_refused_unread(
+    house: House, http: httpx.AsyncClient
+) -> None:
+    """16 KiB is plenty for a form."""
+    assert_refused(await exchange(house, head(FORM, "Content-Length: 16385")), 413)
+    assert_refused(await exchange(house, head(FORM, "Content-Length: 99999999999999")), 413)
+
+
+async def test_a_chunked_body_is_refused_once_it_is_too_large(
+    house: House, http: httpx.AsyncClient
+) -> None:
+    """It announces nothing."""
+    chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
+
+    answer = await exchange(house, head(FORM, "Transfer-Encoding: chunked"), *[chunk] * 5)
+
+    assert_refused(answer, 413)
+
+
+@pytest.mark.parametrize("size", [16_385, 100_000, 1_000_000])
+async def test_a_client_that_sends_everything_first_still_reads_the_refusal(
+    house: House, http: httpx.AsyncClient, size: int
+) -> None:
+    """A reset in place of the answer would look like an outage."""
+    response = await http.post(
+        "/token",
+        content=b"x" * size,
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+
+    assert response.status_code == 413
+
+
+async def test_the_largest_body_allowed_is_read(house: House, http: httpx.AsyncClient) -> None:
+    """The limit is part of what is allowed."""
+    form = urlencode(house.request())
+    padded = f"{form}&padding=".ljust(16_384, "x")
+
+    response = await http.post(
+        "/token",
+        content=padded,
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("parts", [[], [b"grant_type="], [b"g", b"r"]])
+async def test_a_slow_body_is_cut_off(house: House, parts: list[bytes]) -> None:
+    """Whoever opens connections and says nothing must not collect them."""
+    async with house.ready(body_timeout=timedelta(milliseconds=200)):
+        before = time.monotonic()
+
+        answer = await exchange(house, head(FORM, "Content-Length: 100"), *parts)
+
+        assert_refused(answer, 408)
+        assert time.monotonic() - before < 5
+
+
+async def test_a_trickling_body_is_cut_off_as_well(house: House) -> None:
+    """The time is for the whole body, not for each byte."""
+    async with house.ready(body_timeout=timedelta(milliseconds=300)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        writer.write(head(FORM, "Content-Length: 1000"))
+
+        async def trickle() -> None:
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+        task = asyncio.create_task(trickle())
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        writer.close()
+
+        assert_refused(answer, 408)
+
+
+async def test_a_client_that_goes_away_harms_nobody(house: House, http: httpx.AsyncClient) -> None:
+    """In the middle of its head, or of its body."""
+    for sent in (b"POST /tok", head(FORM, "Content-Length: 100") + b"grant"):
+        _, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        writer.write(sent)
+        await writer.drain()
+        writer.transport.abort()
+
+    assert (await http.post("/token", data=house.request())).status_code == 200
+
+
+async def test_what_is_not_http_gets_no_stack_trace(house: House, http: httpx.AsyncClient) -> None:
+    """Scanners send all sorts of things."""
+    for sent in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", head("Content-Length: -1")):
+        answer = await exchange(house, sent)
+
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"Traceback" not in answer
+
+
+@asynccontextmanager
+async def served_in_one_write(app: Starlette) -> AsyncIterator[int]:
+    listener = bind("127.0.0.1", 0, option="--port")
+    server = Server(app)
+    server.config.http = OneWriteProtocol
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    await eventually(lambda: server.started)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.stop()
+        await task
+
+
+async def test_answers_are_whole_over_joined_writes(house: House) -> None:
+    """In its own time and order: pipelined requests too, and the last one before the end."""
+    house.make_keys()
+    await house.registry.tell(house.application.created())
+    from services.token.app import create_app
+
+    async with house.registry.serving(), served_in_one_write(create_app(house.settings())) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            answer = await reader.read(65_536)
+        assert answer.endswith(b'\r\n\r\n{"live":true}')
+
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        writer.write(b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        async with asyncio.timeout(5):
+            answers = await reader.read()
+        writer.close()
+        assert answers.count(b"HTTP/1.1 200 OK") == 3
+        assert answers.endswith(b"}")
+        assert b"HTTP/1.1 404" in answers

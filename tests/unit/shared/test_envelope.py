@@ -1,0 +1,161 @@
+"""The two forms in which an event travels."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from shared.envelope import (
+    UndecodableEvent,
+    decode_event,
+    decode_message,
+    decode_page,
+    encode_internal,
+    encode_json,
+    encode_message,
+    routing_key,
+    to_cloudevent,
+)
+from shared.events import EVENT_TYPES, Event, PrivateData, subject_of
+from tests.unit.shared.factories import DIGEST, EPOCH, EVENTS, envelope, updated
+
+SOURCE = "https://registry.example"
+
+
+@given(EVENTS, some.booleans())
+def test_a_message_says_all_that_the_log_says(event: Event, has_private: bool) -> None:  # noqa: FBT001
+    """The token service must not have to ask back."""
+    private = PrivateData(secret_digest=DIGEST if has_private else None)
+    sent = envelope(7, event, private=private, correlation_id="client:c1")
+
+    assert (EPOCH, sent) == decode_message(encode_message(sent, EPOCH))
+
+
+@given(some.lists(EVENTS, max_size=4))
+def test_a_page_says_all_that_the_log_says(events: list[Event]) -> None:
+    """What the bus lost is read from here."""
+    private = PrivateData(secret_digest=DIGEST)
+    sent = [envelope(3 + index, event, private=private) for index, event in enumerate(events)]
+    listed = b",".join(map(encode_internal, sent))
+
+    page = decode_page(b'{"log_epoch":"%s","head":9,"events":[%s]}' % (EPOCH.encode(), listed))
+
+    assert (page.log_epoch, page.head, page.envelopes) == (EPOCH, 9, sent)
+
+
+@given(EVENTS)
+def test_a_cloudevent_has_nothing_private(event: Event) -> None:
+    """Foreign systems read it: no digest, no actor, no command."""
+    sent = envelope(5, event, private=PrivateData(secret_digest=DIGEST), correlation_id="client:c1")
+
+    text = encode_json(to_cloudevent(sent, log_epoch=EPOCH, source=SOURCE)).decode()
+    document = json.loads(text)
+
+    assert set(document) == {
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "subject",
+        "time",
+        "datacontenttype",
+        "sequence",
+        "logepoch",
+        "data",
+    }
+    assert DIGEST not in text
+    assert sent.metadata.command_id not in text
+    assert event == decode_event(sent.type, json.dumps(document["data"]))
+
+
+def test_a_cloudevent_names_its_place() -> None:
+    """Whoever subscribes can see that one is missing, and in which history."""
+    sent = envelope(5, updated())
+
+    document = to_cloudevent(sent, log_epoch=EPOCH, source=SOURCE)
+
+    assert document["specversion"] == "1.0"
+    assert document["type"] == "oauthapps.ApplicationUpdated.v1"
+    assert (document["source"], document["id"]) == (SOURCE, sent.id)
+    assert (document["sequence"], document["logepoch"]) == (5, EPOCH)
+    assert document["subject"] == sent.stream
+
+
+def test_a_digest_is_in_no_representation() -> None:
+    """It would stand in the next traceback."""
+    sent = envelope(1, updated(), private=PrivateData(secret_digest=DIGEST))
+
+    assert DIGEST not in repr(sent)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "key"),
+    [
+        ("ApplicationCreated", "application.created"),
+        ("ApplicationSecretRotated", "application.secret.rotated"),
+        ("TokensRevoked", "tokens.revoked"),
+    ],
+)
+def test_a_routing_key_is_the_name_in_words(event_type: str, key: str) -> None:
+    """Subscribers bind `application.#`."""
+    assert key == routing_key(event_type)
+
+
+def test_every_event_names_application_client_owner_and_organization() -> None:
+    """A subscriber understands it without a look-up."""
+    expected = {"application_id", "client_id", "organization_id", "owner_id", "name"}
+
+    assert all(expected <= set(kind.__dataclass_fields__) for kind in EVENT_TYPES.values())
+    assert expected == set(subject_of(updated()))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b'{"position": 1}',
+        encode_message(envelope(1), EPOCH).replace(b'"position":1', b'"position":"1"'),
+        encode_message(envelope(1), EPOCH)[:-1],
+        encode_message(envelope(1), EPOCH).replace(b"ApplicationUpdated", b"ApplicationEaten"),
+        encode_message(envelope(1), EPOCH).replace(b'"owner_id":"u1"', b'"owner_id":7'),
+        encode_message(envelope(1), EPOCH).replace(b'"owner_id":"u1",', b""),
+    ],
+)
+def test_what_is_no_event_of_ours_is_one_known_error(body: bytes) -> None:
+    """The subscriber has to go on, and to say what it could not read."""
+    with pytest.raises(UndecodableEvent):
+        decode_message(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"log_epoch":"e","head":1,"events":[{}]}'])
+def test_what_is_no_page_is_one_known_error(body: bytes) -> None:
+    """Likewise."""
+    with pytest.raises(UndecodableEvent):
+        decode_page(body)
+
+
+def test_a_newer_event_type_names_the_remedy() -> None:
+    """It stops a projection; whoever reads the log must know what to do."""
+    with pytest.raises(UndecodableEvent, match=r"'ApplicationEaten' is not known.*upgrade"):
+        decode_event("ApplicationEaten", b"{}")
+
+
+def test_a_member_that_is_not_known_is_passed_over() -> None:
+    """Fields may be added: a service that is upgraded later must go on reading."""
+    data = encode_json(updated())[:-1] + b',"color":"red"}'
+
+    assert updated() == decode_event("ApplicationUpdated", data)
+
+
+def test_an_error_of_decoding_shows_no_value() -> None:
+    """It is logged, and the value may be what should not be."""
+    body = encode_message(envelope(1, private=PrivateData(secret_digest=DIGEST)), EPOCH)
+
+    with pytest.raises(UndecodableEvent) as caught:
+        decode_message(body.replace(b'"secret_digest"', b'"secret_digest":7,"x"'))
+
+    assert DIGEST not in str(caught.value)

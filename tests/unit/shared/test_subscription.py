@@ -1,0 +1,236 @@
+"""The running subscription: what it does when nothing comes, and when something breaks."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from shared.config import Subscription as Settings
+from shared.envelope import Page, UndecodableEvent
+from shared.failures import TransientFailure
+from shared.subscription import Cursor, Inbox, Subscription, Verdict, judge
+from tests.support.eventually import eventually
+from tests.unit.shared.factories import envelope
+from tests.unit.shared.test_subscription_machine import MemoryFeed, MemorySubscriber
+
+QUICK = Settings(
+    long_poll=timedelta(seconds=20),
+    head_check=timedelta(milliseconds=20),
+    retry_first=timedelta(milliseconds=1),
+    retry_longest=timedelta(milliseconds=5),
+)
+
+
+class PollingFeed(MemoryFeed):
+    """A feed that waits as asked, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__(page_size=100)
+        self.news = asyncio.Event()
+        self.reads = 0
+        self.waited: list[float] = []
+        self.breakage: Exception | None = None
+        self.breaks_at = 1
+
+    async def read(self, after: int, *, wait: float = 0.0) -> Page:
+        """Return at once what there is; else wait for news."""
+        self.reads += 1
+        self.waited.append(wait)
+        if self.breakage is not None and self.reads >= self.breaks_at:
+            breakage, self.breakage = self.breakage, None
+            raise breakage
+        if wait and len(self.log) <= after:
+            self.news.clear()
+            try:
+                async with asyncio.timeout(wait):
+                    await self.news.wait()
+            except TimeoutError:
+                pass
+        return await super().read(after)
+
+    def append(self, count: int = 1) -> None:
+        """Add to the log and wake who waits."""
+        for _ in range(count):
+            self.log.append(envelope(len(self.log) + 1))
+        self.news.set()
+
+
+@asynccontextmanager
+async def following(
+    feed: PollingFeed,
+    subscriber: MemorySubscriber,
+    inbox: Inbox | None = None,
+    *,
+    settings: Settings = QUICK,
+) -> AsyncIterator[Subscription]:
+    """Run a subscription beside the block."""
+    subscription = Subscription(subscriber, feed, settings, inbox=inbox)
+    task = asyncio.create_task(subscription.run())
+    try:
+        yield subscription
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("log_epoch", "position", "verdict"),
+    [
+        ("e", 4, Verdict.REPEATED),
+        ("e", 5, Verdict.REPEATED),
+        ("e", 6, Verdict.NEXT),
+        ("e", 7, Verdict.GAP),
+        ("other", 6, Verdict.GAP),
+        ("other", 1, Verdict.GAP),
+    ],
+)
+def test_an_envelope_means_one_of_three_things(
+    log_epoch: str, position: int, verdict: Verdict
+) -> None:
+    """That is all there is to following a log."""
+    assert verdict is judge(Cursor("e", 5), log_epoch, position)
+
+
+async def test_without_a_bus_the_feed_is_long_polled() -> None:
+    """The embedded default: news arrives at once, and an idle log costs nothing."""
+    feed, subscriber = PollingFeed(), MemorySubscriber()
+    feed.append(3)
+
+    async with following(feed, subscriber):
+        await eventually(lambda: len(subscriber.applied) == 3)
+        await eventually(lambda: feed.waited[-1] > 0)
+        reads = feed.reads
+        feed.append()
+        await eventually(lambda: len(subscriber.applied) == 4)
+
+    assert feed.reads <= reads + 2
+    assert set(feed.waited) <= {0.0, QUICK.long_poll.total_seconds()}
+
+
+async def test_the_bus_alone_brings_the_next_event() -> None:
+    """No read of the feed stands between a message and its effect."""
+    feed, subscriber, inbox = PollingFeed(), MemorySubscriber(), Inbox()
+    inbox.set_connected(True)
+    rarely = QUICK.model_copy(update={"head_check": timedelta(minutes=1)})
+
+    async with following(feed, subscriber, inbox, settings=rarely):
+        await eventually(lambda: subscriber.confirmed.log_epoch)
+        # Not in the feed: if it arrives, it came by the bus.
+        message = envelope(1)
+        inbox.put(feed.log_epoch, message)
+        await eventually(lambda: subscriber.applied == [message])
+
+
+async def test_a_lost_last_message_is_found_by_looking_at_the_head() -> None:
+    """It has no successor, so no gap shows it."""
+    feed, subscriber, inbox = PollingFeed(), MemorySubscriber(), Inbox()
+    inbox.set_connected(True)
+
+    async with following(feed, subscriber, inbox):
+        await eventually(lambda: subscriber.confirmed.log_epoch)
+        feed.append()
+        await eventually(lambda: len(subscriber.applied) == 1)
+
+
+async def test_a_bus_that_only_repeats_does_not_keep_the_head_from_being_looked_at() -> None:
+    """A busy bus is no proof that nothing was lost."""
+    feed, subscriber, inbox = PollingFeed(), MemorySubscriber(), Inbox()
+    inbox.set_connected(True)
+    feed.append(2)
+
+    async with following(feed, subscriber, inbox):
+        await eventually(lambda: len(subscriber.applied) == 2)
+        feed.append()
+
+        def repeat() -> bool:
+            inbox.put(feed.log_epoch, feed.log[0])
+            return len(subscriber.applied) == 3
+
+        await eventually(repeat)
+
+
+async def test_a_bus_that_goes_is_replaced_by_the_feed_at_once() -> None:
+    """Nobody waits for it to come back."""
+    feed, subscriber, inbox = PollingFeed(), MemorySubscriber(), Inbox()
+    inbox.set_connected(True)
+
+    async with following(feed, subscriber, inbox):
+        await eventually(lambda: subscriber.confirmed.log_epoch)
+        inbox.set_connected(False)
+        await eventually(lambda: feed.waited[-1] > 0)
+        feed.append()
+        await eventually(lambda: len(subscriber.applied) == 1)
+
+
+@pytest.mark.parametrize(
+    "breakage", [UndecodableEvent("type 'ApplicationEaten' is not known"), KeyError("bug")]
+)
+async def test_whatever_breaks_is_told_and_tried_again(breakage: Exception) -> None:
+    """A subscription that ends in silence is the worst there is."""
+    feed, subscriber = PollingFeed(), MemorySubscriber()
+    feed.append(2)
+    feed.breakage = breakage
+    seen: list[str | None] = []
+
+    async with following(feed, subscriber) as subscription:
+
+        def has_caught_up() -> bool:
+            seen.append(subscription.trouble)
+            return len(subscriber.applied) == 2
+
+        await eventually(has_caught_up)
+        await eventually(lambda: subscription.trouble is None)
+
+    assert feed.reads > 1
+    if isinstance(breakage, UndecodableEvent):
+        assert {None, str(breakage)} >= set(seen)
+    else:
+        assert "bug" not in str(seen), "a message of ours is not an exception's value"
+
+
+async def test_the_next_page_is_not_left_behind_when_an_apply_fails() -> None:
+    """It travels while this one is applied; its own failure must not surface from nowhere."""
+    unheard: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, context: unheard.append(context["message"])
+    )
+    feed, subscriber = PollingFeed(), MemorySubscriber()
+    feed.page_size = 2
+    feed.append(6)
+    subscriber.cursor = Cursor(feed.log_epoch, 0)
+    subscriber.fail_before = 1
+    feed.breakage, feed.breaks_at = TransientFailure("feed: no answer"), 2
+
+    async with following(feed, subscriber):
+        await eventually(lambda: len(subscriber.applied) == 6)
+    gc.collect()
+
+    assert unheard == []
+
+
+async def test_a_log_that_became_shorter_is_another_history() -> None:
+    """Somebody restored a database and forgot to say so."""
+    feed, subscriber = PollingFeed(), MemorySubscriber()
+    feed.append(3)
+
+    async with following(feed, subscriber):
+        await eventually(lambda: len(subscriber.applied) == 3)
+        feed.log = feed.log[:1]
+        feed.news.set()
+        await eventually(lambda: subscriber.applied == feed.log)
+
+
+async def test_a_feed_that_holds_back_what_it_has_is_not_believed() -> None:
+    """Confirming the head there would hide events, and asking on and on would burn a core."""
+    feed, subscriber = PollingFeed(), MemorySubscriber()
+    feed.append(1)
+    feed.holes = 1000
+
+    async with following(feed, subscriber) as subscription:
+        await eventually(lambda: "no events after 0" in str(subscription.trouble))
+        assert subscriber.confirmed.log_epoch is None
+        feed.holes = 0
+        await eventually(lambda: len(subscriber.applied) == 1)
