@@ -297,12 +297,11 @@ def main() -> None:
     ) as error:
         _fail(str(error))
     except TRANSIENT_ERRORS as error:
-        _fail(f"a connection or file failed: {error or type(error).__name__}")
-    except Exception as error:  # noqa: BLE001 - no traceback is shown to a person
+        _fail(f"a connection or file failed: {str(error) or type(error).__name__}")
+    except Exception as error:
         log.debug("unexpected", exc_info=error)
         _fail(
-            f"unexpected {type(error).__name__}: {error} "
-            "(OAUTHAPPS_LOGS__LEVEL=debug shows where)"
+            f"unexpected {type(error).__name__}: {error} (OAUTHAPPS_LOGS__LEVEL=debug shows where)"
         )
 
 

@@ -274,7 +274,7 @@ def load(
         return _with_file(values)(**given)
     except ValidationError as error:
         raise ConfigurationError(_one_line(error, path)) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - its own class is not exported
         # pydantic-settings wraps a value that is not JSON where JSON is expected.
         message = f"environment: {' '.join(str(error).split())}"
         raise ConfigurationError(message) from None

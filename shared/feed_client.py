@@ -1,6 +1,6 @@
 """The registry's internal interface, as token service and notifier call it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -95,7 +95,7 @@ class FeedClient:
     async def _get(
         self,
         path: str,
-        parameters: dict[str, str | int | float],
+        parameters: Mapping[str, str | int | float],
         *,
         seconds: float = ANSWER_SECONDS,
     ) -> httpx.Response:

@@ -11,7 +11,9 @@ import structlog
 from shared.config import Logs
 
 # Second line of defence; the first is that nobody logs one.
-_SECRET_NAMES = re.compile(r"secret|password|digest|authorization|token|assertion|cookie", re.I)
+_SECRET_NAMES = re.compile(
+    r"secret|password|digest|authorization|token|assertion|cookie", re.IGNORECASE
+)
 _CLIENT_SECRET = re.compile(r"oas_[A-Za-z0-9]{8,}")
 _URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]*):[^@/\s]+@")
 _HARMLESS = frozenset({"token_url", "secret_id"})

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.abc import Traversable
 from pathlib import Path
@@ -79,7 +78,6 @@ async def create_pool(
     *,
     size: int,
     command_seconds: float = 30.0,
-    init: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> Pool:
     """Return a pool that opens connections when they are needed, also when Postgres is down now."""
     pool: Pool = await asyncpg.create_pool(
@@ -89,7 +87,6 @@ async def create_pool(
         timeout=CONNECT_SECONDS,
         command_timeout=command_seconds,
         server_settings=SESSION_SETTINGS,
-        init=init,
     )
     return pool
 

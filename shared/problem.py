@@ -43,7 +43,7 @@ class FieldError:
     parameter: str | None = None
 
 
-class Problem(Exception):  # noqa: N818 - the standard's own term
+class Problem(Exception):
     """An answer other than success; `detail` is for the person who reads it."""
 
     def __init__(

@@ -1,5 +1,6 @@
 """The secret by which our own services recognise each other on `/internal/…`: one file, 0600."""
 
+import contextlib
 import hmac
 import os
 import secrets
@@ -39,10 +40,8 @@ def load_or_create(path: Path) -> str:
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(32) + "\n")
-        try:
+        with contextlib.suppress(FileExistsError):
             path.hardlink_to(draft)
-        except FileExistsError:
-            pass
     finally:
         draft.unlink()
     return load(path)

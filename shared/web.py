@@ -1,4 +1,4 @@
-"""What the three services' HTTP edges have in common: health, metrics, problems, bodies, serving."""
+"""What the HTTP edges of the three services share: health, metrics, problems, bodies."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -36,7 +36,7 @@ DATABASE_SETTING = "OAUTHAPPS_REGISTRY__DATABASE__URL"
 
 
 def create_app(settings: Settings) -> Starlette:
-    """Return the application. Raises ConfigurationError, DatabaseError before anything is opened."""
+    """Return the application. Raises ConfigurationError, DatabaseError; nothing is open then."""
     dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
     credential = load(settings.in_var(settings.internal.credential_file))

@@ -28,7 +28,7 @@ from services.registry.handlers import Change, Context, change_application
 from services.registry.rest import problem_of
 from services.registry.views import PAGE_LIMIT, ApplicationView, ApplicationViews, Filter
 from shared.config import Settings
-from shared.console import fail, show, show_json, show_one
+from shared.console import fail, show, show_one
 from shared.envelope import to_cloudevent
 from shared.failures import TransientFailure
 from shared.postgres import (

@@ -75,7 +75,7 @@ class User:
 
 
 class Directory:
-    """The directory in Postgres. References are an id, a name or an address, as people give them."""
+    """The directory in Postgres. What is looked up is given by id, name or address."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -132,9 +132,10 @@ SELECT json_build_object(
            'owner_id',        a.owner_id,
            'active',          a.active,
            'scopes',          a.scopes,
-           'secrets',         coalesce((SELECT json_agg(json_build_object('id',         s.id,
-                                                                          'digest',     s.digest,
-                                                                          'expires_at', s.expires_at)
+           'secrets',         coalesce((SELECT json_agg(json_build_object(
+                                                            'id',         s.id,
+                                                            'digest',     s.digest,
+                                                            'expires_at', s.expires_at)
                                                         ORDER BY s.position)
                                           FROM registry.application_secrets s
                                          WHERE s.application_id = a.id), '[]'),

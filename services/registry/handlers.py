@@ -15,7 +15,7 @@ from services.registry.domain import (
     decide,
     fold,
 )
-from services.registry.ports import Append, NewEvent, Store, WrongExpectedVersion, Write
+from services.registry.ports import Append, NewEvent, Store, Write, WrongExpectedVersion
 from shared.events import PrivateData
 
 # Another writer may win the race this often before the caller is told.

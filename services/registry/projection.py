@@ -190,7 +190,7 @@ UPDATE registry.application_secrets s
   FROM unnest($1::uuid[], $2::timestamptz[]) AS c (application_id, expires_at)
  WHERE s.application_id = c.application_id
 """
-_ADD_SECRET = """
+_ADD_ANOTHER = """
 INSERT INTO registry.application_secrets (id, application_id, hint, digest, created_at, expires_at,
                                           position)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[],
@@ -203,7 +203,7 @@ async def _secret_rotated(connection: Connection, run: Sequence[Envelope]) -> No
     streams, versions, times = _facts(run)
     await connection.execute(_EXPIRE_OTHERS, streams, [one.others_expire_at for one in events])
     await connection.execute(
-        _ADD_SECRET,
+        _ADD_ANOTHER,
         [one.secret.id for one in events],
         streams,
         [one.secret.hint for one in events],

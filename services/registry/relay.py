@@ -84,7 +84,8 @@ class Relay:
 
     async def _lead(self, connection: Connection) -> None:
         await connection.add_listener(CHANNEL, lambda *_: self._appended.set())
-        while not await connection.fetchval(_TRY_LOCK, LEADER_LOCK):
+        # Tried again and again, not waited for: a statement that blocks would run into its timeout.
+        while not await connection.fetchval(_TRY_LOCK, LEADER_LOCK):  # noqa: ASYNC110 - another process holds it
             await asyncio.sleep(POLL_SECONDS)
         async with self._open_publisher() as publisher:
             LEADER.set(1)

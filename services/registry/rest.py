@@ -361,7 +361,7 @@ def _sentence(fault: Any, kind: type[BaseModel]) -> str:
     return f"{text}." if text[-1] not in ".!?" else text
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> Problem:  # noqa: C901 - a table, in the form of a match
     """Return the answer to a refusal."""
     match error:
         case InvalidName():
@@ -405,9 +405,10 @@ async def _on_refusal(_request: Request, error: Exception) -> Response:
     )
 
 
-REFUSAL_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
-    kind: _on_refusal for kind in (RegistryError, TransientFailure, *TRANSIENT_ERRORS)
-}
+_Handler = Callable[[Request, Exception], Awaitable[Response]]
+REFUSAL_HANDLERS: dict[Any, _Handler] = dict.fromkeys(
+    (RegistryError, TransientFailure, *TRANSIENT_ERRORS), _on_refusal
+)
 
 
 def _route(path: str, **methods: Callable[[Request], Awaitable[Response]]) -> Route:

@@ -108,7 +108,7 @@ def test_lines_of_libraries_take_the_same_way(written: io.StringIO) -> None:
 def test_a_traceback_is_scrubbed_too(written: io.StringIO) -> None:
     """An exception's message quotes its input."""
     try:
-        raise ValueError(f"bad value {SECRET} for amqp://u:hunter2@h")  # noqa: EM102
+        raise ValueError(f"bad value {SECRET} for amqp://u:hunter2@h")
     except ValueError:
         get_logger("a").exception("failed")
 
@@ -123,7 +123,7 @@ def test_a_traceback_for_people_is_scrubbed_too(written: io.StringIO) -> None:
     """The console's format is rendered elsewhere, and is read over shoulders."""
     address = "ada@example.com"
     try:
-        raise ValueError(f"bad value {SECRET} for amqp://u:hunter2@h")  # noqa: EM102
+        raise ValueError(f"bad value {SECRET} for amqp://u:hunter2@h")
     except ValueError:
         get_logger("b").exception("failed")
 
