@@ -1,6 +1,7 @@
 """What breaks during an application's life, and what must hold nevertheless."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -110,7 +111,7 @@ async def test_a_killed_token_service_answers_as_before_without_anybody_else(
     assert await system.is_refused(gone)
     await system.registry.start()
     await system.registry.ready()
-    assert await eventually(lambda: system.projection_is_true())
+    assert await eventually(system.projection_is_true)
 
 
 async def test_a_token_service_killed_while_events_come_catches_up(system: System) -> None:
@@ -123,8 +124,8 @@ async def test_a_token_service_killed_while_events_come_catches_up(system: Syste
     await system.token.ready()
     applications += await asyncio.gather(*(system.create(f"after {n}") for n in range(4)))
     for application in applications:
-        await eventually(lambda one=application: system.gets_token(one))
-    assert await eventually(lambda: system.projection_is_true())
+        await eventually(partial(system.gets_token, application))
+    assert await eventually(system.projection_is_true)
 
 
 async def test_a_notifier_killed_before_it_sends_sends_after_its_return(
@@ -152,7 +153,7 @@ async def test_a_mail_whose_answer_was_lost_is_sent_again_under_the_same_id(
     smtp.drop(Drop.BEFORE_ANSWER)
     await system.create("announced")
     await eventually(lambda: len(smtp.taken) == 2)
-    assert 1 == len({one.message["Message-ID"] for one in smtp.taken})
+    assert len({one.message["Message-ID"] for one in smtp.taken}) == 1
     await eventually(lambda: _deliveries(system, state="sent"))
 
 
@@ -161,14 +162,14 @@ async def test_a_disabled_owner_loses_every_application_at_once(system: System) 
     applications = [await system.create(f"application {number}") for number in range(3)]
     await system.run("users", "disable", "bob@example.com")
     for application in applications:
-        await eventually(lambda one=application: system.is_refused(one))
+        await eventually(partial(system.is_refused, application))
     answer = await system.api(
         "POST", "/api/applications", {"name": "more", "owner": "bob@example.com"}
     )
-    assert 422 == answer.status_code
-    assert "#/owner" == answer.json()["errors"][0]["pointer"]
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "#/owner"
     activation = await system.api("POST", f"/api/applications/{applications[0].id}/activate")
-    assert 422 == activation.status_code
+    assert activation.status_code == 422
 
 
 async def _deliveries(system: System, *, state: str | None = None, attempted: bool = False) -> bool:

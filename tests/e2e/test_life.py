@@ -41,10 +41,10 @@ async def test_an_application_lives_and_everybody_knows(
         ):
             claims = await asyncio.to_thread(_verified, system, token)
             assert application.client_id == claims["sub"] == claims["client_id"]
-            assert "applications:read" == claims["scope"]
+            assert claims["scope"] == "applications:read"
 
         mail = await eventually(lambda: _mail_about(smtp, "Continuous integration"))
-        assert "OAuth application added to your account" == mail["Subject"]
+        assert mail["Subject"] == "OAuth application added to your account"
         assert "Bob" in str(mail["To"])
         assert application.client_secret not in mail.as_string()
 
@@ -53,14 +53,14 @@ async def test_an_application_lives_and_everybody_knows(
         await _change(system, application, "activate")
         assert await system.gets_token(application), "whoever activates reads the own write"
         answer = await system.api("DELETE", f"/api/applications/{application.id}")
-        assert 204 == answer.status_code
+        assert answer.status_code == 204
         await eventually(lambda: system.is_refused(application))
 
         await eventually(lambda: stranger.types_of(application.id) == WHOLE_LIFE)
         answer = await system.api("GET", f"/api/applications/{application.id}/events")
         history = answer.json()["items"]
-        assert WHOLE_LIFE == [one["type"] for one in history]
-        assert [1, 2, 3, 4] == [one["version"] for one in history]
+        assert [one["type"] for one in history] == WHOLE_LIFE
+        assert [one["version"] for one in history] == [1, 2, 3, 4]
         assert await system.projection_is_true()
         _assert_logs_tell_no_secret(system, application)
 
@@ -89,7 +89,7 @@ async def test_the_feed_tells_the_same_as_the_bus(system: System, amqp_url: str)
         await eventually(lambda: stranger.types_of(application.id) == WHOLE_LIFE[:2])
         first = stranger.events[0]["sequence"]
         answer = await system.api("GET", f"/api/events?after={first - 1}&limit=1000")
-        assert "application/cloudevents-batch+json" == answer.headers["content-type"]
+        assert answer.headers["content-type"] == "application/cloudevents-batch+json"
         assert stranger.events == answer.json()
 
 
@@ -103,11 +103,11 @@ async def test_several_workers_share_one_projector(
         await system.token.ready()
         application = await system.create_by_api("Continuous integration")
         answers = [await system.gets_token(application) for _ in range(20)]
-        assert [True] * 20 == answers
+        assert answers == [True] * 20
         await _change(system, application, "deactivate")
         await eventually(lambda: system.is_refused(application))
         answers = [await system.is_refused(application) for _ in range(20)]
-        assert [True] * 20 == answers
+        assert answers == [True] * 20
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
@@ -147,7 +147,7 @@ async def _token_by_authlib(
 
 def _verified(system: System, token: str) -> dict[str, Any]:
     keys = jwt.PyJWKClient(f"{system.token.url}/.well-known/jwks.json")
-    assert "at+jwt" == jwt.get_unverified_header(token)["typ"]
+    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
     return dict(
         jwt.decode(
             token,
@@ -161,7 +161,7 @@ def _verified(system: System, token: str) -> dict[str, Any]:
 
 async def _change(system: System, application: Credentials, how: str) -> None:
     answer = await system.api("POST", f"/api/applications/{application.id}/{how}")
-    assert 200 == answer.status_code, answer.text
+    assert answer.status_code == 200, answer.text
 
 
 def _mail_about(smtp: SmtpServer, name: str) -> Any:
@@ -178,8 +178,8 @@ def _assert_tells_no_secret(stranger: Subscriber, application: Credentials) -> N
     assert {"application/cloudevents+json"} == set(stranger.content_types)
     assert "application.created" in stranger.keys
     event = json.loads(stranger.bodies[-1])
-    assert "1.0" == event["specversion"]
-    assert "oauthapps.ApplicationCreated.v1" == event["type"]
+    assert event["specversion"] == "1.0"
+    assert event["type"] == "oauthapps.ApplicationCreated.v1"
 
 
 def _assert_logs_tell_no_secret(system: System, application: Credentials) -> None:
