@@ -62,7 +62,13 @@ def hint_of(secret: str) -> str:
 
 
 def _random(length: int) -> str:
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+    """Return so many characters, each equally likely: bytes that would favour some are dropped."""
+    fair = 256 - 256 % len(ALPHABET)
+    characters: list[str] = []
+    while len(characters) < length:
+        drawn = secrets.token_bytes(2 * length)
+        characters += [ALPHABET[byte % len(ALPHABET)] for byte in drawn if byte < fair]
+    return "".join(characters[:length])
 
 
 def _checksum(body: str) -> str:

@@ -126,7 +126,7 @@ class EventStore:
         while True:
             batch = [await self._waiting.get()]
             try:
-                await self._gather(batch, last)
+                await self._gather(batch, min(last, self._limit))
                 last = len(batch)
                 await self._write(batch)
             finally:
@@ -134,13 +134,13 @@ class EventStore:
                 for one in batch:
                     _refuse(one, OutcomeUnknown("the registry is stopping"))
 
-    async def _gather(self, batch: list[_Waiting], last: int) -> None:
+    async def _gather(self, batch: list[_Waiting], wanted: int) -> None:
         """Take what waits. Wait for more only if the last batch shows that others are at work."""
         self._take(batch)
-        if len(batch) < min(last, self._limit):
+        if len(batch) < wanted:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._delay_seconds):
-                    while len(batch) < min(last, self._limit):
+                    while len(batch) < wanted:
                         batch.append(await self._waiting.get())
                         self._take(batch)
 
@@ -357,7 +357,7 @@ WITH appended AS (
     INSERT INTO registry.events (position, id, stream, version, type, time,
                                  data, private, metadata, command_id)
     SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[],
-                         $6::timestamptz[], $7::jsonb[], $8::jsonb[], $9::jsonb[], $10::uuid[])
+                         $6::timestamptz[], $7::json[], $8::json[], $9::json[], $10::uuid[])
 ), moved AS (
     UPDATE registry.log_head SET position = $11
 )

@@ -22,20 +22,22 @@ RECONNECT_SECONDS = 1.0
 SNAPSHOT_ROWS = 1000
 log = get_logger(__name__)
 
-# Head and events in one statement, so that they belong together. The rows are the internal form.
+# Head and events in one statement, so that they belong together. The rows are the internal form,
+# put together as text: numbers, UUIDs, names of types and what is JSON already need no escaping,
+# and json_build_object takes half as long again.
 _PAGE = """
 SELECT h.epoch::text AS epoch,
        h.position    AS head,
-       ARRAY (SELECT json_build_object(
-                         'position', e.position,
-                         'id',       e.id,
-                         'stream',   e.stream,
-                         'version',  e.version,
-                         'type',     e.type,
-                         'time',     e.time,
-                         'data',     e.data,
-                         'private',  e.private,
-                         'metadata', e.metadata)::text
+       ARRAY (SELECT concat('{"position":',   e.position,
+                            ',"id":"',        e.id,
+                            '","stream":"',   e.stream,
+                            '","version":',   e.version,
+                            ',"type":"',      e.type,
+                            '","time":',      to_json(e.time),
+                            ',"data":',       e.data,
+                            ',"private":',    coalesce(e.private::text, 'null'),
+                            ',"metadata":',   e.metadata,
+                            '}')
                 FROM registry.events e
                WHERE e.position > $1 AND e.position <= h.position
                ORDER BY e.position

@@ -9,17 +9,18 @@ CREATE TABLE registry.log_head (
 );
 INSERT INTO registry.log_head (epoch, position) VALUES (gen_random_uuid(), 0);
 
+-- `json`, not `jsonb`: kept as it was written and copied into the feed as it is; nobody searches it.
 CREATE TABLE registry.events (
     position   bigint      PRIMARY KEY,
-    id         uuid        NOT NULL UNIQUE,
+    id         uuid        NOT NULL,
     stream     uuid        NOT NULL,
     version    integer     NOT NULL CHECK (version >= 1),
     type       text        NOT NULL,
     time       timestamptz NOT NULL,
-    data       jsonb       NOT NULL,
+    data       json        NOT NULL,
     -- Secret digests; can be set to NULL without touching the log's shape.
-    private    jsonb,
-    metadata   jsonb       NOT NULL,
+    private    json,
+    metadata   json        NOT NULL,
     command_id uuid        NOT NULL,
     UNIQUE (stream, version)
 );

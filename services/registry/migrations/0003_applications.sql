@@ -18,7 +18,6 @@ CREATE TABLE registry.applications (
     UNIQUE (owner_id, organization_id, name)
 );
 CREATE INDEX applications_by_name ON registry.applications (name, id);
-CREATE INDEX applications_by_organization ON registry.applications (organization_id, name, id);
 
 CREATE TABLE registry.application_secrets (
     id             uuid        PRIMARY KEY,
