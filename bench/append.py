@@ -13,8 +13,9 @@ import time
 
 import uvloop
 
-from bench.house import House, house
+from bench.house import House, house, quantile
 from services.registry.event_store import EventStore
+from shared.garbage import settle
 from shared.postgres import connect, create_pool
 
 WRITERS = 64
@@ -34,6 +35,7 @@ def main() -> None:
 
 
 async def _main(seconds: float, rounds: int) -> None:
+    settle()
     async with house() as where:
         bare, ours, latencies = [], [], []
         for _ in range(rounds):
@@ -46,7 +48,7 @@ async def _main(seconds: float, rounds: int) -> None:
     print(
         f"append: {statistics.median(ours):,.0f} commands/s with {WRITERS} writers, "
         f"bare INSERT under a lock {statistics.median(bare):,.0f}/s: ratio {ratio:.1f} "
-        f"(p50 {_quantile(latencies, 0.5):.1f} ms, p99 {_quantile(latencies, 0.99):.1f} ms, "
+        f"(p50 {quantile(latencies, 0.5):.1f} ms, p99 {quantile(latencies, 0.99):.1f} ms, "
         f"{rounds} rounds)",
         flush=True,
     )
@@ -99,10 +101,6 @@ async def appends(where: House, seconds: float) -> tuple[float, list[float]]:
         started = time.perf_counter()
         await asyncio.gather(*(write() for _ in range(WRITERS)))
         return len(latencies) / (time.perf_counter() - started), latencies
-
-
-def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 if __name__ == "__main__":

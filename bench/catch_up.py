@@ -7,10 +7,7 @@ it stands what one process can decode of the same pages without storing anything
 
 import argparse
 import asyncio
-import os
-import socket
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -19,14 +16,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench.house import House, house
+from bench.house import House, free_port, house, served
 from services.registry.event_store import EventStore
 from services.token.projection import Projection
 from services.token.projector import ProjectionSubscriber
 from shared.clients import ClientRecord, SnapshotHead
 from shared.config import Settings, Subscription
-from shared.failures import TransientFailure
 from shared.feed_client import FeedClient
+from shared.garbage import settle
 from shared.postgres import create_pool
 from shared.service_credential import load_or_create
 from shared.subscription import Cursor
@@ -45,7 +42,8 @@ class FromTheBeginning(ProjectionSubscriber):
 
 
 async def _nobody() -> AsyncIterator[ClientRecord]:
-    for record in ():
+    nobody: tuple[ClientRecord, ...] = ()
+    for record in nobody:
         yield record
 
 
@@ -59,6 +57,7 @@ def main() -> None:
 
 
 async def _main(events: int, rounds: int) -> None:
+    settle()
     async with house() as where:
         await fill(where, events)
         async with registry(where) as feed:
@@ -91,40 +90,15 @@ async def fill(where: House, events: int) -> None:
 @asynccontextmanager
 async def registry(where: House) -> AsyncIterator[FeedClient]:
     """Serve the log from a process of its own."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
     credential = load_or_create(where.var / Settings(var=where.var).internal.credential_file)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services", "registry", "serve", "--port", str(port)),
-        env={
-            **os.environ,
-            "OAUTHAPPS_VAR": str(where.var),
-            "OAUTHAPPS_LOGS__LEVEL": "error",
-            "OAUTHAPPS_REGISTRY__DATABASE__URL": where.dsn,
-        },
-    )
-    try:
-        async with FeedClient(
+    port = free_port()
+    async with (
+        served(where, "registry", port),
+        FeedClient(
             f"http://127.0.0.1:{port}", credential, page_size=Subscription().page_size
-        ) as feed:
-            await until_it_answers(feed)
-            yield feed
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def until_it_answers(feed: FeedClient) -> None:
-    """Return once the registry serves its head."""
-    async with asyncio.timeout(15):
-        while True:
-            try:
-                await feed.head()
-            except TransientFailure:
-                await asyncio.sleep(0.05)
-            else:
-                return
+        ) as feed,
+    ):
+        yield feed
 
 
 async def decode(feed: FeedClient) -> float:

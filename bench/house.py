@@ -1,5 +1,9 @@
-"""A registry's database to measure on: embedded Postgres, one organization, one owner."""
+"""What is measured on: embedded Postgres, one organization, one owner; services as processes."""
 
+import asyncio
+import os
+import socket
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
@@ -7,6 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import httpx
 
 from services.embedded.postgres import EmbeddedPostgres
 from services.registry.app import MIGRATIONS, SCHEMA
@@ -21,6 +27,8 @@ from shared.events import (
     SecretFacts,
 )
 from shared.postgres import create_pool, migrate_database
+
+START_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -91,3 +99,54 @@ async def house() -> AsyncIterator[House]:
                     "bench@example.com", name="Bench", organizations=[organization.id]
                 )
             yield House(var, postgres.dsn, organization.id, owner.id)
+
+
+def free_port() -> int:
+    """Return a port that nobody listened on a moment ago."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port: int = trial.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def served(where: House, name: str, port: int, **settings: str) -> AsyncIterator[str]:
+    """Run a service in a process of its own until it lives; yield its URL."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services", name, "serve", "--port", str(port)),
+        env={
+            **os.environ,
+            "OAUTHAPPS_VAR": str(where.var),
+            "OAUTHAPPS_LOGS__LEVEL": "error",
+            "OAUTHAPPS_REGISTRY__DATABASE__URL": where.dsn,
+            **{f"OAUTHAPPS_{key}": value for key, value in settings.items()},
+        },
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        await until_it_lives(url, process)
+        yield url
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def until_it_lives(url: str, process: asyncio.subprocess.Process) -> None:
+    """Return once it answers. Raises RuntimeError when it ended, TimeoutError."""
+    async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(trust_env=False) as http:
+        while True:
+            if process.returncode is not None:
+                message = "a service ended before it could be measured"
+                raise RuntimeError(message)
+            try:
+                await http.get(f"{url}/livez")
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """Return the value below which that share of the ordered values lies."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

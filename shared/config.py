@@ -183,7 +183,7 @@ class Notifier(Section):
 class Subscription(Section):
     """How token service and notifier follow the registry's log."""
 
-    page_size: int = Field(default=2000, ge=1, le=10_000)
+    page_size: int = Field(default=5000, ge=1, le=10_000)
     long_poll: Duration = timedelta(seconds=20)
     head_check: Duration = timedelta(seconds=1)
     retry_first: Duration = timedelta(milliseconds=100)

@@ -39,7 +39,7 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True):
 class FeedClient:
     """A connection to the registry. Every call raises RegistryUnavailable or RegistryRefused."""
 
-    def __init__(self, url: str, credential: str, *, page_size: int = 2000) -> None:
+    def __init__(self, url: str, credential: str, *, page_size: int = 5000) -> None:
         self._page_size = page_size
         self._http = httpx.AsyncClient(
             base_url=url,

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
+
+from shared.garbage import settle
+from shared.one_write import OneWriteProtocol
 
 GRACEFUL_SECONDS = 1
 
@@ -44,7 +48,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=OneWriteProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -69,8 +73,14 @@ class StartFailed(Exception):
     """A service ended before it began to serve; the log says why."""
 
 
+def run(app: Starlette, listener: socket.socket) -> None:
+    """Serve one application in a process of its own. Raises StartFailed."""
+    uvloop.run(serve([(app, listener)]))
+
+
 async def serve(apps: Sequence[tuple[Starlette, socket.socket]]) -> None:
     """Serve until SIGINT or SIGTERM, then end all together. Raises StartFailed."""
+    settle()
     servers = [Server(app) for app, _ in apps]
 
     def stop_all() -> None:
@@ -81,14 +91,14 @@ async def serve(apps: Sequence[tuple[Starlette, socket.socket]]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop_all)
 
-    async def run(server: Server, listener: socket.socket) -> bool:
+    async def serve_one(server: Server, listener: socket.socket) -> bool:
         await server.serve(sockets=[listener])
         # One that ended by itself takes the others with it: half a system helps nobody.
         stop_all()
         return server.started
 
     started = await asyncio.gather(
-        *(run(server, listener) for server, (_, listener) in zip(servers, apps, strict=True))
+        *(serve_one(server, listener) for server, (_, listener) in zip(servers, apps, strict=True))
     )
     if not all(started):
         message = "a service could not start; the log above says why"

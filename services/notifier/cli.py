@@ -20,7 +20,7 @@ from shared.postgres import (
     dsn_of,
     require_migrated,
 )
-from shared.server import bind, serve
+from shared.server import bind, run
 
 notifier = typer.Typer(help="The notifier: mail to the owners of applications.")
 notifications = typer.Typer(help="Mails that were sent, wait, or could not be sent.")
@@ -53,7 +53,7 @@ def serve_notifier(
         app = create_app(settings)
     except CannotRender as error:
         fail(str(error))
-    asyncio.run(serve([(app, listener)]))
+    run(app, listener)
 
 
 @notifications.command("list")

@@ -38,7 +38,7 @@ from shared.postgres import (
     dsn_of,
     require_migrated,
 )
-from shared.server import bind, serve
+from shared.server import bind, run
 
 registry = typer.Typer(help="The registry: pages, REST API, log and feeds.")
 organizations = typer.Typer(help="Organizations of the directory.")
@@ -125,7 +125,7 @@ def serve_registry(
         settings.registry.port if port is None else port,
         option="--port",
     )
-    asyncio.run(serve([(create_app(settings), listener)]))
+    run(create_app(settings), listener)
 
 
 @organizations.command("add")

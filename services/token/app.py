@@ -14,6 +14,7 @@ from services.token.projector import Projector
 from services.token.routes import TOKEN_PATHS, TokenEndpoint, routes
 from shared.config import Settings, Subscription, load, secret
 from shared.feed_client import FeedClient
+from shared.garbage import settle
 from shared.health import NotReady
 from shared.logs import configure
 from shared.service_credential import load as load_credential
@@ -90,6 +91,7 @@ def from_environment() -> Starlette:
     """Return the application of a worker process, configured by the environment alone."""
     settings = load()
     configure(settings.logs, "token")
+    settle()
     return create_app(settings)
 
 

@@ -9,13 +9,13 @@ import typer
 from services.token import keys as signing_keys
 from services.token.app import create_app
 from services.token.projection import CursorMoved, Projection, ProjectionDamaged
-from services.token.serving import serve_alone, serve_with_workers
+from services.token.serving import serve_with_workers
 from shared.clients import SnapshotHead, checksum
 from shared.config import ENVIRONMENT_PREFIX, Settings
 from shared.console import fail, show, show_one
 from shared.failures import TransientFailure
 from shared.feed_client import FeedClient
-from shared.server import PortInUse, StartFailed, bind
+from shared.server import PortInUse, StartFailed, bind, run
 from shared.service_credential import load as load_credential
 
 token = typer.Typer(help="The token service.")
@@ -53,7 +53,7 @@ def serve_token(
     try:
         listener = bind(host or settings.token.host, settings.token.port, option="--port")
         if count == 1:
-            serve_alone(app, listener)
+            run(app, listener)
         else:
             serve_with_workers(listener, count)
     except (PortInUse, StartFailed) as error:

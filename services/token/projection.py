@@ -214,21 +214,25 @@ class Projection:
         follows = not new or new[0].position == before.position + 1
         if before.log_epoch != cursor.log_epoch or not follows:
             raise CursorMoved("the projection was changed by another program")
-        # Many events of one client in a run touch the store once.
-        changed: dict[str, ClientRecord | None] = {}
-        for envelope in new:
-            client_id = envelope.event.client_id
-            if client_id in changed:
-                record = changed[client_id]
-            else:
-                row = transaction.get(client_id.encode(), db=self._clients)
-                record = None if row is None else _decode_client(row)
-            changed[client_id] = evolve(record, envelope.event, envelope.private)
-        for client_id, record in changed.items():
-            if record is None:
-                transaction.delete(client_id.encode(), db=self._clients)
-            else:
-                transaction.put(client_id.encode(), _encode(record), db=self._clients)
+        # All rows of a run in one call each way, in the order of the store: a call for every row
+        # would hand the interpreter's lock back and forth with the event loop.
+        with transaction.cursor(db=self._clients) as rows:
+            keys = sorted({one.event.client_id.encode() for one in new})
+            clients: dict[str, ClientRecord | None] = {
+                bytes(key).decode(): _decode_client(row) for key, row in rows.getmulti(keys)
+            }
+            for one in new:
+                client_id = one.event.client_id
+                clients[client_id] = evolve(clients.get(client_id), one.event, one.private)
+            kept = [
+                (client_id.encode(), _encode(record))
+                for client_id, record in sorted(clients.items())
+                if record is not None
+            ]
+            rows.putmulti(kept)
+            for client_id, record in clients.items():
+                if record is None:
+                    transaction.delete(client_id.encode(), db=self._clients)
         if new:
             # The events are applied; that nothing came after them is for `confirm` to say.
             position = new[-1].position

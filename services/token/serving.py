@@ -1,33 +1,13 @@
-"""Serving tokens: in this process, or in several worker processes that share the port."""
+"""Serving tokens from several worker processes that share the port."""
 
-import asyncio
-import signal
 import socket
 
 import uvicorn
-import uvloop
-from starlette.applications import Starlette
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from services.token.one_write import OneWriteProtocol
-from shared.server import GRACEFUL_SECONDS, Server, StartFailed
-
-
-def serve_alone(app: Starlette, listener: socket.socket) -> None:
-    """Serve in this process until SIGINT or SIGTERM. Raises StartFailed."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(app, listener))
-
-
-async def _serve(app: Starlette, listener: socket.socket) -> None:
-    server = Server(app)
-    server.config.http = OneWriteProtocol
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
-    await server.serve(sockets=[listener])
-    if not server.started:
-        raise StartFailed("the token service could not start; the log above says why")
+from shared.one_write import OneWriteProtocol
+from shared.server import GRACEFUL_SECONDS, StartFailed
 
 
 def serve_with_workers(listener: socket.socket, count: int) -> None:

@@ -2,19 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
-from services.token.one_write import OneWriteProtocol
-from shared.server import Server, bind
-from tests.integration.token.house import House
-from tests.support.eventually import eventually
+from tests.integration.token.house import House, serving
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
 
@@ -146,28 +140,14 @@ async def test_what_is_not_http_gets_no_stack_trace(house: House, http: httpx.As
         assert b"Traceback" not in answer
 
 
-@asynccontextmanager
-async def served_in_one_write(app: Starlette) -> AsyncIterator[int]:
-    listener = bind("127.0.0.1", 0, option="--port")
-    server = Server(app)
-    server.config.http = OneWriteProtocol
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    await eventually(lambda: server.started)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.stop()
-        await task
-
-
 async def test_answers_are_whole_over_joined_writes(house: House) -> None:
     """In its own time and order: pipelined requests too, and the last one before the end."""
     house.make_keys()
     await house.registry.tell(house.application.created())
     from services.token.app import create_app
 
-    async with house.registry.serving(), served_in_one_write(create_app(house.settings())) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with house.registry.serving(), serving(create_app(house.settings())) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
         writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(5):
             answer = await reader.read(65_536)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from services.token.one_write import JoinedWrites
+from shared.one_write import JoinedWrites
 
 
 class Wire(asyncio.Transport):
