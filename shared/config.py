@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -28,6 +28,8 @@ VAR_VARIABLE = "OAUTHAPPS_VAR"
 OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, VAR_VARIABLE})
 OTHER_PREFIXES = ("OAUTHAPPS_TEST_", "OAUTHAPPS_BENCH_")
 
+# Files that hold a secret, wherever they stand in the configuration.
+_SECRET_FILES = frozenset({"url_file", "password_file"})
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 
@@ -271,7 +273,7 @@ def load(
     given = dict(overrides or {})
     given["var"] = var or Path(os.environ.get(VAR_VARIABLE, "var"))
     try:
-        return _with_file(values)(**given)
+        return _with_secret_files_in_var(_with_file(values)(**given), given["var"])
     except ValidationError as error:
         raise ConfigurationError(_one_line(error, path)) from None
     except Exception as error:  # noqa: BLE001 - its own class is not exported
@@ -296,6 +298,20 @@ def _with_file(values: Mapping[str, Any]) -> type[Settings]:
             return init_settings, env_settings, InitSettingsSource(settings_cls, dict(values))
 
     return FromFile
+
+
+_Part = TypeVar("_Part", Settings, Section)
+
+
+def _with_secret_files_in_var(part: _Part, var: Path) -> _Part:
+    """Let paths of secret files count from `var`, so that whoever reads them need not know it."""
+    changed: dict[str, Any] = {}
+    for name, value in part:
+        if isinstance(value, Section):
+            changed[name] = _with_secret_files_in_var(value, var)
+        elif name in _SECRET_FILES and value is not None:
+            changed[name] = var / value
+    return part.model_copy(update=changed)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -83,8 +83,10 @@ def configure(settings: Logs, service: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
     # Their lines tell the connection's story in their own words; ours tell it once.
-    for noisy in ("aio_pika", "aiormq", "httpx", "httpcore", "mail.log", "asyncio"):
+    for noisy in ("aio_pika", "httpx", "httpcore", "mail.log", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    # It reports as an error, with a stack, each connection that ends while it waits on it.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     structlog.configure(
         processors=[

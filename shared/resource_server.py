@@ -6,6 +6,7 @@ token service is bridged. RFC 6750 for the answers, RFC 9068, section 4, for the
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from shared.problem import KEYS_MISSING, Problem
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 # How old the keys may be before they are read again, and how often that is tried at most.
-KEYS_SECONDS = 60.0
+KEYS_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 LEEWAY_SECONDS = 5
 REALM = "oauthapps"
@@ -60,16 +61,24 @@ class BearerVerifier:
         self._read_at = -float("inf")
         self._tried_at = -float("inf")
         self._reading = asyncio.Lock()
+        self._refresh: asyncio.Task[None] | None = None
         self._http = httpx.AsyncClient(timeout=5.0, trust_env=False)
 
     async def aclose(self) -> None:
         """Close the connection to the token service."""
+        if self._refresh is not None:
+            self._refresh.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._refresh
         await self._http.aclose()
 
     async def require_keys(self) -> None:
         """Return if tokens can be issued at all. Raises NoSigningKeys, KeysUnavailable."""
-        if self._keys is None or not self._keys or self._age() > KEYS_SECONDS:
+        if not self._keys:
             await self._read_keys()
+        elif self._age() > KEYS_SECONDS and (self._refresh is None or self._refresh.done()):
+            # Beside the request: a token service that hangs must not make ours hang.
+            self._refresh = asyncio.create_task(self._read_keys())
         if self._keys is None:
             raise KeysUnavailable("the token service's keys could not be read yet")
         if not self._keys:

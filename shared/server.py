@@ -79,27 +79,33 @@ def run(app: Starlette, listener: socket.socket) -> None:
 
 
 async def serve(apps: Sequence[tuple[Starlette, socket.socket]]) -> None:
-    """Serve until SIGINT or SIGTERM, then end all together. Raises StartFailed."""
+    """Serve until SIGINT or SIGTERM; then end, the last first. Raises StartFailed.
+
+    So each may rely on those before it until its own end.
+    """
     settle()
     servers = [Server(app) for app, _ in apps]
-
-    def stop_all() -> None:
-        for server in servers:
-            server.stop()
-
+    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop_all)
+        loop.add_signal_handler(number, stopping.set)
 
-    async def serve_one(server: Server, listener: socket.socket) -> bool:
-        await server.serve(sockets=[listener])
-        # One that ended by itself takes the others with it: half a system helps nobody.
-        stop_all()
-        return server.started
+    async def serve_one(server: Server, listener: socket.socket) -> None:
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            # One that ended by itself takes the others with it: half a system helps nobody.
+            stopping.set()
 
-    started = await asyncio.gather(
-        *(serve_one(server, listener) for server, (_, listener) in zip(servers, apps, strict=True))
-    )
-    if not all(started):
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(serve_one(server, listener))
+            for server, (_, listener) in zip(servers, apps, strict=True)
+        ]
+        await stopping.wait()
+        for server, task in zip(reversed(servers), reversed(tasks), strict=True):
+            server.stop()
+            await asyncio.wait([task])
+    if not all(server.started for server in servers):
         message = "a service could not start; the log above says why"
         raise StartFailed(message)

@@ -87,6 +87,8 @@ class Relay:
         # Tried again and again, not waited for: a statement that blocks would run into its timeout.
         while not await connection.fetchval(_TRY_LOCK, LEADER_LOCK):  # noqa: ASYNC110 - another process holds it
             await asyncio.sleep(POLL_SECONDS)
+        # Before the broker is asked: while it is away, the backlog shall be seen to grow.
+        LAG.set(await connection.fetchval(_LAG))
         async with self._open_publisher() as publisher:
             LEADER.set(1)
             log.info("relay leads")
@@ -147,6 +149,11 @@ def _kind(error: BaseException) -> str:
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext($1))"
 _CURSOR = "SELECT epoch::text AS epoch, position FROM registry.relay_cursor"
+# A cursor in another history has all of this one before it.
+_LAG = """
+SELECT h.position - CASE WHEN c.epoch = h.epoch THEN c.position ELSE 0 END
+  FROM registry.log_head h, registry.relay_cursor c
+"""
 # Forward only: a leader that lost its session without noticing must not move it back.
 _MOVE = "UPDATE registry.relay_cursor SET position = $1 WHERE position < $1 AND epoch = $2::uuid"
 _START_OVER = "UPDATE registry.relay_cursor SET epoch = $1::uuid, position = 0"

@@ -35,10 +35,12 @@ class TokenService(Starlette):
 
 
 def create_app(settings: Settings) -> Starlette:
-    """Return the application. Raises ConfigurationError before anything is opened."""
+    """Return the application. Raises ConfigurationError; nothing is open then."""
     credential = load_credential(settings.in_var(settings.internal.credential_file))
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
     folder = settings.in_var(settings.token.projection)
+    # Opened once for trial: what is wrong with it is then one line, said before the start.
+    Projection(folder, map_size=settings.token.projection_map_size).close()
     keys = KeyRing(
         settings.in_var(settings.token.private_key), settings.in_var(settings.token.public_key)
     )

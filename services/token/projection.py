@@ -20,6 +20,7 @@ import msgspec
 from services.token import freshness
 from services.token.domain import evolve
 from shared.clients import ClientRecord, SnapshotHead, checksum
+from shared.config import ConfigurationError
 from shared.envelope import Envelope
 from shared.failures import PermanentFailure, TransientFailure
 from shared.logs import get_logger
@@ -41,6 +42,10 @@ class ProjectionUnavailable(TransientFailure):
 
 class CursorMoved(TransientFailure):
     """Another program moved the projection's cursor: it has to be read again."""
+
+
+class ProjectionUnusable(ConfigurationError):
+    """The store cannot be opened where it is configured to be."""
 
 
 class ProjectionDamaged(PermanentFailure):
@@ -80,12 +85,20 @@ class Projection:
     ) -> None:
         """Open the store; `repair` replaces one that is damaged by an empty one.
 
-        Raises ProjectionDamaged (only without `repair`).
+        Raises ProjectionUnusable, and ProjectionDamaged (only without `repair`).
         """
-        folder.mkdir(parents=True, exist_ok=True)
         self._map_size = map_size
         self._confirm_seconds = confirm_seconds
-        self._environment, self._clients, self._meta = _open(folder, map_size, repair=repair)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._environment, self._clients, self._meta = _open(folder, map_size, repair=repair)
+        except (OSError, lmdb.Error) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            message = (
+                f"token.projection: {folder} cannot be opened ({reason}); "
+                "check the folder and its owner, the free space, and token.projection_map_size"
+            )
+            raise ProjectionUnusable(message) from None
         # LMDB waits for the disk at commit: never in the event loop, and never two at a time.
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="projection")
 

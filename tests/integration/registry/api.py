@@ -1,5 +1,6 @@
 """The registry's HTTP side, wired as in production, beside a stand-in for the token service."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable
@@ -39,6 +40,8 @@ class Issuer:
         self._settings = settings
         self.asked = 0
         self.broken = False
+        self.answering = asyncio.Event()
+        self.answering.set()
         self.keys: dict[str, ec.EllipticCurvePrivateKey] = {}
         self.rotate()
         self.app = Starlette(routes=[Route("/.well-known/jwks.json", self._jwks)])
@@ -83,6 +86,7 @@ class Issuer:
 
     async def _jwks(self, _request: Request) -> Response:
         self.asked += 1
+        await self.answering.wait()
         if self.broken:
             return Response(status_code=500)
         keys = [

@@ -1,5 +1,6 @@
 """Access tokens as a resource server judges them, against a served JWKS."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from shared.resource_server import (
 )
 from tests.integration.registry.api import Issuer
 from tests.integration.token.house import serving
+from tests.support.eventually import eventually
 
 CLIENT = "c" * 32
 
@@ -180,6 +182,38 @@ async def test_an_outage_of_the_token_service_is_bridged(
     desk.issuer.broken = True
 
     await desk.verifier.verify(desk.issuer.token(CLIENT))
+
+
+async def test_keys_that_vanish_are_missed_soon(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody shall hunt for another cause while the sentence that names this one is held back."""
+    await desk.verifier.verify(desk.issuer.token(CLIENT))
+    monkeypatch.setattr(resource_server, "KEYS_SECONDS", 0.0)
+    desk.issuer.keys.clear()
+
+    async def are_missed() -> bool:
+        try:
+            await desk.verifier.require_keys()
+        except NoSigningKeys:
+            return True
+        return False
+
+    await eventually(are_missed)
+
+
+async def test_a_token_service_that_hangs_holds_nobody_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys that are known are read again beside the requests, not before them."""
+    await desk.verifier.verify(desk.issuer.token(CLIENT))
+    monkeypatch.setattr(resource_server, "KEYS_SECONDS", 0.0)
+    desk.issuer.answering.clear()
+
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            await desk.verifier.verify(desk.issuer.token(CLIENT))
+        await eventually(lambda: desk.issuer.asked == 2)
 
 
 async def test_without_keys_it_says_which_kind_of_without(desk: Desk) -> None:

@@ -276,6 +276,22 @@ def test_a_secret_file_is_read_without_its_line_end(tmp_path: Path) -> None:
     assert secret(None, None) is None
 
 
+def test_a_secret_file_counts_from_the_state_folder(config: Path, tmp_path: Path) -> None:
+    """Like every path, wherever the program was started; an absolute one stays where it is."""
+    settings = load(
+        config,
+        tmp_path,
+        {
+            "registry": {"database": {"url_file": "registry_url"}},
+            "notifier": {"smtp": {"password_file": "/run/secrets/smtp"}},
+        },
+    )
+
+    assert settings.registry.database.url_file == tmp_path / "registry_url"
+    assert settings.notifier.smtp.password_file == Path("/run/secrets/smtp")
+    assert settings.bus.url_file is None
+
+
 @pytest.mark.parametrize("content", [None, b"\xff"])
 def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
     """Never guess that there is no password."""
