@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
 
 from shared.envelope import (
     CLOUDEVENTS_MEDIA_TYPE,
@@ -208,4 +208,7 @@ def _place(url: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, ChannelNotFoundEntity):
+        # Whoever publishes declares them; subscribers need no right to.
+        return "the registry has not declared its exchanges yet"
     return type(error).__name__

@@ -18,14 +18,17 @@ from services.registry.creation import FieldRefused, NewApplication, create
 from services.registry.directory import Directory, User
 from services.registry.domain import (
     ActivateApplication,
+    ApplicationNotFound,
     DeactivateApplication,
     DeleteApplication,
+    InvalidName,
     RegistryError,
+    RenameApplication,
 )
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup
 from services.registry.handlers import Change, Context, change_application
-from services.registry.rest import problem_of
+from services.registry.rest import fact_of, problem_of
 from services.registry.views import PAGE_LIMIT, ApplicationView, ApplicationViews, Filter
 from shared.config import Settings
 from shared.console import fail, show, show_one
@@ -103,6 +106,8 @@ def _run(context: typer.Context, work: Callable[[Desk], Coroutine[Any, Any, T]])
         fail(f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}")
     except FieldRefused as error:
         fail(f"{'.'.join(map(str, error.path))}: {error}")
+    except InvalidName as error:
+        fail(f"name: {error}")
     except (RegistryError, TransientFailure) as error:
         fail(str(error) or problem_of(error).detail)
 
@@ -280,6 +285,34 @@ def show_application(context: typer.Context, id: str, *, as_json: Json = False) 
     show_one(row if as_json else _flat(row), as_json=as_json)
 
 
+@applications.command("history")
+def show_history(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002
+    """List what happened to one application, also after its end: then by id."""
+
+    async def work(desk: Desk) -> list[dict[str, Any]]:
+        known = await desk.views.find_by_client_id(id)
+        envelopes = await desk.store.load(known.id if known else _application_id(id))
+        if not envelopes:
+            raise ApplicationNotFound
+        return [fact_of(one) for one in envelopes]
+
+    rows = _run(context, work)
+    named = rows if as_json else [{**one, "name": one["data"].name} for one in rows]
+    show(named, ["version", "time", "type", "name", "actor", "position"], as_json=as_json)
+
+
+@applications.command("rename")
+def rename_application(
+    context: typer.Context,
+    id: str,
+    name: str,
+    *,
+    as_json: Json = False,  # noqa: A002
+) -> None:
+    """Give an application another name."""
+    _change(context, id, RenameApplication(name=name), as_json=as_json)
+
+
 @applications.command("activate")
 def activate_application(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002
     """Let an application obtain tokens."""
@@ -343,20 +376,22 @@ def list_events(
 
 
 async def _find(desk: Desk, reference: str) -> ApplicationView:
-    try:
-        return await _found(desk, str(uuid.UUID(reference)))
-    except ValueError:
-        view = await desk.views.find_by_client_id(reference)
-    if view is None:
-        raise RegistryError("There is no such application.")
-    return view
+    known = await desk.views.find_by_client_id(reference)
+    return known or await _found(desk, _application_id(reference))
 
 
 async def _found(desk: Desk, application_id: str) -> ApplicationView:
     view = await desk.views.find(application_id)
     if view is None:
-        raise RegistryError("There is no such application.")
+        raise ApplicationNotFound
     return view
+
+
+def _application_id(reference: str) -> str:
+    try:
+        return str(uuid.UUID(reference))
+    except ValueError:
+        raise ApplicationNotFound from None
 
 
 def _row(view: ApplicationView) -> dict[str, Any]:

@@ -227,7 +227,7 @@ class ApplicationsApi:
         """Return everything that happened to an application, also after its end."""
         caller = await self._caller(request, READ)
         envelopes = await self._manageable_history(caller, _id(request))
-        return json_response({"items": [_fact(one) for one in envelopes], "next_cursor": None})
+        return json_response({"items": [fact_of(one) for one in envelopes], "next_cursor": None})
 
     async def events(self, request: Request) -> Response:
         """Return the public feed: CloudEvents after a position, with a long poll."""
@@ -428,7 +428,8 @@ def _visible(user: User) -> tuple[str | None, frozenset[str] | None]:
     return actor.user_id, actor.organizations if actor.administrator else frozenset()
 
 
-def _fact(envelope: Envelope) -> dict[str, Any]:
+def fact_of(envelope: Envelope) -> dict[str, Any]:
+    """Return an event as the history of an application lists it."""
     return {
         "id": envelope.id,
         "type": envelope.type,

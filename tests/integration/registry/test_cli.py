@@ -1,0 +1,153 @@
+"""`oauthapps applications | organizations | users | events`, as an operator types them."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.integration.registry.house import House
+
+
+async def run(house: House, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run the command line to its end."""
+    return await asyncio.to_thread(
+        lambda: subprocess.run(
+            [sys.executable, "-m", "services", *arguments],
+            env={**os.environ, "OAUTHAPPS_REGISTRY__DATABASE__URL": house.dsn},
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    )
+
+
+async def printed(house: House, *arguments: str, given: str = "") -> Any:
+    """Return what a command prints as JSON."""
+    result = await run(house, *arguments, "--json", given=given)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+async def refusal(house: House, *arguments: str, given: str = "") -> str:
+    """Return the one line that a refused command prints."""
+    result = await run(house, *arguments, given=given)
+    assert (result.returncode, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert isinstance(line, str)
+    return line
+
+
+async def test_the_life_of_an_application(house: House) -> None:
+    """Everything that the REST API can do to one, an operator can do without it."""
+    ours = ("applications", "create", "--owner", "owner@example.com", "--name", "CI")
+    made = await printed(house, *ours, "--inactive")
+    assert made["client_secret"].startswith("oas_")
+    assert (made["name"], made["active"]) == ("CI", False)
+
+    assert (await printed(house, "applications", "activate", made["id"]))["active"]
+    renamed = await printed(house, "applications", "rename", made["client_id"], "Build")
+    assert (renamed["name"], renamed["version"]) == ("Build", 3)
+    assert not (await printed(house, "applications", "deactivate", made["client_id"]))["active"]
+    shown = await printed(house, "applications", "show", made["client_id"])
+    assert [one["id"] for one in await printed(house, "applications", "list")] == [made["id"]]
+    gone = await printed(house, "applications", "delete", made["client_id"])
+    history = await printed(house, "applications", "history", made["id"])
+
+    assert "client_secret" not in shown
+    assert gone["deleted"]
+    assert [one["type"] for one in history] == [
+        "ApplicationCreated",
+        "ApplicationActivated",
+        "ApplicationUpdated",
+        "ApplicationDeactivated",
+        "ApplicationDeleted",
+    ]
+    assert all(one["actor"].startswith("cli:") for one in history)
+    events = await printed(house, "events", "list", "--after", "3")
+    assert [one["sequence"] for one in events] == [4, 5]
+
+
+async def test_people_get_a_table(house: House) -> None:
+    """Without --json: names instead of structures, times that can be read, a secret once."""
+    ours = ("applications", "create", "--owner", "owner@example.com", "--name", "CI")
+    made = (await run(house, *ours)).stdout
+    client_id = next(line.split()[-1] for line in made.splitlines() if "client id" in line)
+    history = (await run(house, "applications", "history", client_id)).stdout
+
+    assert "oas_" in made
+    assert "Olga Owner" in made
+    assert "ApplicationCreated" in history
+    assert "+00:00" not in made + history
+    assert "oas_" not in history
+
+
+@pytest.mark.parametrize("command", ["show", "history", "activate", "deactivate", "delete"])
+@pytest.mark.parametrize("reference", [str(uuid.uuid4()), "nobody"])
+async def test_an_application_that_is_not_there_is_one_line(
+    house: House, command: str, reference: str
+) -> None:
+    """A typo is the commonest error there is."""
+    line = await refusal(house, "applications", command, reference)
+
+    assert line == "oauthapps: There is no such application."
+
+
+@pytest.mark.parametrize(
+    ("owner", "options", "words"),
+    [
+        ("nobody@example.com", (), ("owner",)),
+        ("owner@example.com", ("--organization", "Elsewhere"), ("organization",)),
+        ("owner@example.com", ("--scope", "everything"), ("scope",)),
+        ("owner@example.com", ("--name", " "), ("name",)),
+    ],
+)
+async def test_a_refused_application_names_what_is_wrong(
+    house: House, owner: str, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    """The same checks as over HTTP, and nothing is appended."""
+    ours = ("applications", "create", "--owner", owner, "--name", "CI")
+    line = await refusal(house, *ours, *options)
+
+    for word in words:
+        assert word in line
+    assert await house.head() == 0
+
+
+async def test_the_directory(house: House) -> None:
+    """Enough for owners to exist: organizations, users, and an end to what a user owns."""
+    added = await printed(house, "organizations", "add", "ACME", "--global-access")
+    user = ("users", "add", "ada@example.com", "--name", "Ada", "--organization", "ACME")
+    ada = await printed(house, *user, "--administrator", "--password-stdin", given="x" * 12 + "\n")
+    ours = ("applications", "create", "--owner", "ada@example.com", "--name", "CI")
+    made = await printed(house, *ours)
+    disabled = await printed(house, "users", "disable", "ada@example.com")
+    shown = await printed(house, "applications", "show", made["id"])
+    enabled = await printed(house, "users", "enable", "ada@example.com")
+
+    assert added["global_access"]
+    assert ada["administrator"]
+    assert "password" not in json.dumps(ada)
+    assert (disabled["active"], shown["active"], enabled["active"]) == (False, False, True)
+    assert "exists already" in await refusal(house, *user, "--password-stdin", given="x" * 12)
+    assert len(await printed(house, "users", "list")) == 2
+    assert len(await printed(house, "organizations", "list")) == 2
+
+
+async def test_a_database_that_is_away_is_one_line_without_its_password(house: House) -> None:
+    """The URL holds one."""
+    away = House(
+        "postgresql://registry:hunter2@127.0.0.1:9/x",
+        house.pool,
+        house.directory,
+        house.views,
+        house.organization,
+        house.owner,
+    )
+
+    assert "hunter2" not in await refusal(away, "applications", "list")
