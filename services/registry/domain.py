@@ -239,7 +239,8 @@ def clean_name(name: str) -> str:
         ):
             raise InvalidName("The name must not contain control characters.")
     name = name.strip()
-    if not name:
+    if all(unicodedata.category(character) in ("Cf", "Zs") for character in name):
+        # Empty, or nothing in it but what nobody sees: zero-width spaces and joiners.
         raise InvalidName("This value should not be blank.")
     if len(name) > NAME_LIMIT:
         raise InvalidName(f"The name is too long: {len(name)} of {NAME_LIMIT} characters.")

@@ -156,6 +156,7 @@ class TestNames:
             ("", "blank"),
             ("   ", "blank"),
             ("\u2003\u00a0", "blank"),
+            ("\u200b\u200d", "blank"),
             ("x" * (NAME_LIMIT + 1), "256 of 255"),
             ("a\x00b", "control"),
             ("a\tb", "control"),
