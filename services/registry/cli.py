@@ -304,10 +304,10 @@ def show_history(context: typer.Context, id: str, *, as_json: Json = False) -> N
 @applications.command("rename")
 def rename_application(
     context: typer.Context,
-    id: str,
+    id: str,  # noqa: A002
     name: str,
     *,
-    as_json: Json = False,  # noqa: A002
+    as_json: Json = False,
 ) -> None:
     """Give an application another name."""
     _change(context, id, RenameApplication(name=name), as_json=as_json)
