@@ -6,7 +6,6 @@ token service is bridged. RFC 6750 for the answers, RFC 9068, section 4, for the
 
 import asyncio
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import jwt
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.problem import KEYS_MISSING, Problem
+from shared.tasks import end
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 # How old the keys may be before they are read again, and how often that is tried at most.
@@ -67,9 +67,7 @@ class BearerVerifier:
     async def aclose(self) -> None:
         """Close the connection to the token service."""
         if self._refresh is not None:
-            self._refresh.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._refresh
+            await end(self._refresh)
         await self._http.aclose()
 
     async def require_keys(self) -> None:

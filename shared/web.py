@@ -15,6 +15,7 @@ from starlette.routing import Route
 from shared.health import Check, examine
 from shared.logs import get_logger
 from shared.problem import PROBLEM_MEDIA_TYPE, Problem
+from shared.tasks import end
 
 log = get_logger(__name__)
 
@@ -119,9 +120,7 @@ async def background(*jobs: Awaitable[None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
 
 
 def _log_death(task: "asyncio.Future[None]") -> None:

@@ -25,6 +25,7 @@ from shared.events import NO_PRIVATE_DATA
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.postgres import TRANSIENT_ERRORS, Connection, Pool, connect
+from shared.tasks import end
 
 CHANNEL = "registry_log"
 # How long the outcome of a commit whose answer was lost is looked for.
@@ -86,9 +87,7 @@ class EventStore:
         traceback: TracebackType | None,
     ) -> None:
         if self._writer is not None:
-            self._writer.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._writer
+            await end(self._writer)
         while not self._waiting.empty():
             _refuse(self._waiting.get_nowait(), StoreUnavailable("the registry is stopping"))
         await self._disconnect()

@@ -6,6 +6,7 @@ import time
 from services.token.projection import Projection
 from shared.failures import TransientFailure
 from shared.feed_client import FeedClient
+from shared.tasks import end
 
 LOOK_SECONDS = 0.005
 
@@ -32,8 +33,7 @@ class CatchUp:
     async def aclose(self) -> None:
         """End a look that is under way."""
         if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+            await end(self._running)
 
     async def __call__(self) -> None:
         """Return when the projection is at the head, the time is up, or the limit is reached."""

@@ -1,13 +1,14 @@
 """A stranger who subscribes: plain aio-pika, a durable queue, nothing of our code."""
 
 import json
+import uuid
 from types import TracebackType
 from typing import Any, Self
 
 import aio_pika
 
 EXCHANGE = "oauthapps.events"
-QUEUE = "stranger"
+EXPIRES_MILLISECONDS = 600_000
 
 
 class Subscriber:
@@ -15,6 +16,8 @@ class Subscriber:
 
     def __init__(self, amqp_url: str) -> None:
         self._url = amqp_url
+        # Of its own, since a broker that is given outlives the test, and so does the queue.
+        self._queue = f"stranger.{uuid.uuid4().hex}"
         self.bodies: list[bytes] = []
         self.keys: list[str] = []
         self.content_types: list[str | None] = []
@@ -22,7 +25,9 @@ class Subscriber:
     async def __aenter__(self) -> Self:
         self._connection = await aio_pika.connect(self._url, timeout=10)
         channel = await self._connection.channel()
-        queue = await channel.declare_queue(QUEUE, durable=True)
+        queue = await channel.declare_queue(
+            self._queue, durable=True, arguments={"x-expires": EXPIRES_MILLISECONDS}
+        )
         await queue.bind(EXCHANGE, "#")
         await queue.consume(self._take)
         return self

@@ -11,6 +11,7 @@ from services.registry import feed as feed_module
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup, listen
 from shared.envelope import decode_page
+from shared.tasks import end
 from tests.integration.registry.house import House
 from tests.support.eventually import eventually
 
@@ -37,8 +38,7 @@ async def listening(house: House) -> AsyncIterator[Wakeup]:
         )
         yield wakeup
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
 
 
 def feed_of(house: House, wakeup: Wakeup | None = None) -> Feed:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from services.registry.feed import Feed, Wakeup
 from services.registry.relay import LEADER_LOCK, Relay
 from shared.bus import INTERNAL_EXCHANGE, PUBLIC_EXCHANGE, open_publisher
 from shared.envelope import decode_message
+from shared.tasks import end
 from tests.integration.registry.house import House, append
 from tests.support.eventually import eventually
 from tests.support.private_broker import PrivateBroker
@@ -25,6 +27,7 @@ from tests.support.tcp_proxy import TcpProxy
 from tests.unit.registry.factories import deactivated
 
 SOURCE = "http://registry.example"
+EXPIRES_MILLISECONDS = 600_000
 
 
 @pytest.fixture(autouse=True)
@@ -48,17 +51,19 @@ async def relaying(
     try:
         yield relay
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
 
 
 class Queue:
-    """A durable queue of a foreign subscriber; what arrived is kept in the order of arrival."""
+    """A durable queue of a foreign subscriber; what arrived is kept in the order of arrival.
 
-    def __init__(self, url: str, exchange: str, name: str) -> None:
+    Each has a name of its own: a broker that is given outlives the test, and so does the queue.
+    """
+
+    def __init__(self, url: str, exchange: str) -> None:
         self._url = url
         self._exchange = exchange
-        self._name = name
+        self._name = f"test.{uuid.uuid4().hex}"
         self.bodies: list[bytes] = []
         self.messages: list[aio_pika.abc.AbstractIncomingMessage] = []
 
@@ -71,7 +76,9 @@ class Queue:
             exchange = await channel.declare_exchange(
                 self._exchange, aio_pika.ExchangeType.TOPIC, durable=True
             )
-            queue = await channel.declare_queue(self._name, durable=True)
+            queue = await channel.declare_queue(
+                self._name, durable=True, arguments={"x-expires": EXPIRES_MILLISECONDS}
+            )
             await queue.bind(exchange, "#")
             await queue.consume(self._take)
             yield self
@@ -89,12 +96,12 @@ class Queue:
 
 def public(url: str) -> Queue:
     """Return a queue of what everybody may read."""
-    return Queue(url, PUBLIC_EXCHANGE, "foreign")
+    return Queue(url, PUBLIC_EXCHANGE)
 
 
 def internal(url: str) -> Queue:
     """Return a queue of what our own services read."""
-    return Queue(url, INTERNAL_EXCHANGE, "ours")
+    return Queue(url, INTERNAL_EXCHANGE)
 
 
 def unique(positions: list[int]) -> list[int]:

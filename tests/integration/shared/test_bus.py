@@ -12,6 +12,7 @@ from shared.bus import INTERNAL_EXCHANGE, BusUnavailable, follow, open_publisher
 from shared.envelope import Envelope
 from shared.events import PrivateData
 from shared.subscription import Inbox
+from shared.tasks import end
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.private_broker import PrivateBroker
@@ -27,8 +28,7 @@ async def following(url: str, inbox: Inbox) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
 
 
 async def publish(url: str, *envelopes: Envelope) -> None:
@@ -128,6 +128,8 @@ async def test_a_broker_that_restarts_is_followed_again(
         await private_broker.kill()
         await eventually(lambda: not inbox.connected)
         await private_broker.start()
+        # As the relay does: a broker that is killed may forget what it was told just before.
+        await declared(url)
         await eventually(lambda: inbox.connected, 30)
         await publish(url, envelope(1))
 

@@ -12,6 +12,7 @@ from shared.config import Subscription as Settings
 from shared.envelope import Page, UndecodableEvent
 from shared.failures import TransientFailure
 from shared.subscription import Cursor, Inbox, Subscription, Verdict, judge
+from shared.tasks import end
 from tests.support.eventually import eventually
 from tests.unit.shared.factories import envelope
 from tests.unit.shared.test_subscription_machine import MemoryFeed, MemorySubscriber
@@ -72,8 +73,7 @@ async def following(
     try:
         yield subscription
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
 
 
 @pytest.mark.parametrize(
