@@ -28,8 +28,8 @@ VAR_VARIABLE = "OAUTHAPPS_VAR"
 OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, VAR_VARIABLE})
 OTHER_PREFIXES = ("OAUTHAPPS_TEST_", "OAUTHAPPS_BENCH_")
 
-# Files that hold a secret, wherever they stand in the configuration.
-_SECRET_FILES = frozenset({"url_file", "password_file"})
+# Files that are read where only a part of the configuration is known, wherever they stand in it.
+_FILES_IN_VAR = frozenset({"url_file", "password_file", "ca_file"})
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 
@@ -158,6 +158,7 @@ class Smtp(Section):
     password: SecretStr | None = None
     password_file: Path | None = None
     tls: Literal["none", "starttls", "tls"] = "none"
+    ca_file: Path | None = None
     timeout: Duration = timedelta(seconds=30)
     # RFC 1047: what is cut off here can leave a mail that was taken and is sent again.
     answer_timeout: Duration = timedelta(minutes=10)
@@ -273,7 +274,7 @@ def load(
     given = dict(overrides or {})
     given["var"] = var or Path(os.environ.get(VAR_VARIABLE, "var"))
     try:
-        return _with_secret_files_in_var(_with_file(values)(**given), given["var"])
+        return _with_files_in_var(_with_file(values)(**given), given["var"])
     except ValidationError as error:
         raise ConfigurationError(_one_line(error, path)) from None
     except Exception as error:  # noqa: BLE001 - its own class is not exported
@@ -303,13 +304,13 @@ def _with_file(values: Mapping[str, Any]) -> type[Settings]:
 _Part = TypeVar("_Part", Settings, Section)
 
 
-def _with_secret_files_in_var(part: _Part, var: Path) -> _Part:
-    """Let paths of secret files count from `var`, so that whoever reads them need not know it."""
+def _with_files_in_var(part: _Part, var: Path) -> _Part:
+    """Let paths of such files count from `var`, so that whoever reads them need not know it."""
     changed: dict[str, Any] = {}
     for name, value in part:
         if isinstance(value, Section):
-            changed[name] = _with_secret_files_in_var(value, var)
-        elif name in _SECRET_FILES and value is not None:
+            changed[name] = _with_files_in_var(value, var)
+        elif name in _FILES_IN_VAR and value is not None:
             changed[name] = var / value
     return part.model_copy(update=changed)
 

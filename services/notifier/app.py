@@ -16,6 +16,7 @@ from services.notifier.domain import RULES
 from services.notifier.intake import Intake, Recorder
 from services.notifier.rendering import Renderer
 from services.notifier.sender import Senders
+from services.notifier.smtp_access import access_of
 from shared.config import Settings, secret
 from shared.feed_client import FeedClient
 from shared.health import Check, NotReady, examine
@@ -47,7 +48,10 @@ def create_app(settings: Settings) -> Starlette:
     renderer = Renderer(
         sender_name=settings.notifier.sender_name,
         sender_address=settings.notifier.sender_address,
+        registry_url=settings.public_url,
     )
+    # The senders read it for themselves; here what is missing can still be told at once.
+    access_of(settings.notifier.smtp)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

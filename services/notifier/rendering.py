@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
 from typing import Any
 
 from jinja2 import PackageLoader, StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.notifier.domain import context_of, one_line
+from services.notifier.headers import WIRE
 from shared.events import ApplicationCreated, SecretFacts
 from shared.failures import PermanentFailure
 from shared.feed_client import Recipient
@@ -44,9 +44,10 @@ class CannotRender(PermanentFailure):
 class Renderer:
     """The templates. Raises CannotRender at once for one that does not work with its sample."""
 
-    def __init__(self, *, sender_name: str, sender_address: str) -> None:
+    def __init__(self, *, sender_name: str, sender_address: str, registry_url: str) -> None:
         self._sender_name = one_line(sender_name)
         self._sender_address = sender_address
+        self._registry_url = registry_url
         self._environment = ImmutableSandboxedEnvironment(
             loader=PackageLoader("services.notifier"),
             undefined=StrictUndefined,
@@ -70,18 +71,20 @@ class Renderer:
     ) -> EmailMessage:
         """Return the mail. Raises CannotRender."""
         name = one_line(recipient.name)
+        language = language_for(recipient.locale)
         values: dict[str, Any] = {
             **context,
             "recipient_name": name,
             "sender_name": self._sender_name,
-            "language": language_for(recipient.locale),
+            "registry_url": self._registry_url,
+            "language": language,
         }
         # One line, whatever the values hold: nothing can become a second header.
         subject = one_line(self._part(template, "subject.txt", values))
         values["subject"] = subject
         text = self._part(template, "body.txt", values)
         html = self._part(template, "body.html", values)
-        message = EmailMessage(policy=SMTP)
+        message = EmailMessage(policy=WIRE)
         message["From"] = _address(self._sender_name, self._sender_address, of="sender")
         message["To"] = _address(name, recipient.email, of="recipient")
         message["Subject"] = subject
@@ -92,6 +95,8 @@ class Renderer:
         # Seven bits: taken by every server, 8BITMIME or not.
         message.set_content(text, cte="quoted-printable")
         message.add_alternative(html, subtype="html", cte="quoted-printable")
+        # Of both parts; set before them, it would go into the first.
+        message["Content-Language"] = language
         return message
 
     def _part(self, template: str, part: str, values: Mapping[str, Any]) -> str:

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import re
+import ssl
 from collections.abc import Iterator
 from email.message import EmailMessage
 
 import aiosmtplib
 
-from shared.config import Smtp, secret
+from services.notifier.smtp_access import Access, Login, access_of
+from shared.config import Smtp
 from shared.failures import PermanentFailure, TransientFailure
 
 QUIT_SECONDS = 0.5
@@ -40,12 +42,12 @@ class Mailer:
     """One connection, used for one mail after the other and thrown away on any error.
 
     `in_doubt` stays true when a call was cancelled between the final dot and the answer: then
-    nobody knows whether the mail was taken.
+    nobody knows whether the mail was taken. Raises ConfigurationError.
     """
 
     def __init__(self, settings: Smtp) -> None:
         self._settings = settings
-        self._password = secret(settings.password, settings.password_file)
+        self._access: Access = access_of(settings)
         self._client: aiosmtplib.SMTP | None = None
         self.in_doubt = False
 
@@ -93,21 +95,27 @@ class Mailer:
             port=settings.port,
             timeout=settings.timeout.total_seconds(),
             use_tls=settings.tls == "tls",
-            start_tls=settings.tls == "starttls",
+            # Below, so that a server without it can be told from one that is away.
+            start_tls=False,
+            tls_context=self._access.tls,
         )
         self._client = client
+        login = self._access.login
         try:
             await client.connect()
-            if settings.username is not None:
-                await client.login(settings.username, self._password or "")
+            if settings.tls == "starttls":
+                await _encrypt(client)
+            if login is not None:
+                await _log_in(client, login)
         except aiosmtplib.SMTPResponseException as error:
             # A 5xx here is about us and our configuration, never about the mail.
-            words = without_addresses(f"{error.code} {error.message}")
-            message = f"mail server does not accept us: {words}"
+            words = f"{error.code} {error.message}"
+            if login is not None:
+                words = login.without_password(words)
+            message = f"mail server does not accept us: {without_addresses(words)}"
             raise MailServerUnavailable(message) from None
         except _LOST as error:
-            message = f"mail server cannot be reached ({type(error).__name__})"
-            raise MailServerUnavailable(message) from None
+            raise MailServerUnavailable(_why_not_reached(error)) from None
         return client
 
     async def _hand_over(self, client: aiosmtplib.SMTP, content: bytes) -> None:
@@ -145,6 +153,37 @@ class Mailer:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+
+async def _encrypt(client: aiosmtplib.SMTP) -> None:
+    """Go on in TLS, or not at all: whoever can alter the traffic can also hide the offer."""
+    await client.ehlo()
+    if not client.supports_extension("starttls"):
+        message = "mail server does not offer STARTTLS; check notifier.smtp.tls and .port"
+        raise MailServerUnavailable(message)
+    await client.starttls()
+
+
+async def _log_in(client: aiosmtplib.SMTP, login: Login) -> None:
+    await client.ehlo()
+    if not client.supports_extension("auth"):
+        # Many offer it in TLS only.
+        message = "mail server offers no login; check notifier.smtp.tls, .port and .username"
+        raise MailServerUnavailable(message)
+    await client.login(login.username, login.password)
+
+
+def _why_not_reached(error: BaseException) -> str:
+    """Return what an operator can act on; the library wraps the network's errors in its own."""
+    cause = error.__cause__ or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"mail server's certificate is not accepted ({cause.verify_message}); "
+            "check notifier.smtp.host and .ca_file"
+        )
+    if isinstance(cause, ssl.SSLError):
+        return f"no TLS with the mail server ({cause.reason}); check notifier.smtp.tls and .port"
+    return f"mail server cannot be reached ({type(cause).__name__})"
 
 
 @contextlib.contextmanager

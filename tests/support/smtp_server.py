@@ -1,7 +1,10 @@
 """A mail server that keeps what it takes, and fails as it is told."""
 
 import asyncio
+import ssl
+from base64 import b64decode
 from collections import deque
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -9,9 +12,10 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import MISSING, SMTP
 
-Step = Literal["MAIL", "RCPT", "DATA"]
+Step = Literal["AUTH", "MAIL", "RCPT", "DATA"]
+MECHANISMS = frozenset({"LOGIN", "PLAIN"})
 
 
 class Drop(Enum):
@@ -23,11 +27,13 @@ class Drop(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TakenMail:
-    """A mail whose final dot arrived, answered or not."""
+    """A mail whose final dot arrived, answered or not; how, and from whom if that was proved."""
 
     sender: str
     recipients: tuple[str, ...]
     content: bytes
+    encrypted: bool
+    user: str | None
 
     @property
     def message(self) -> EmailMessage:
@@ -38,14 +44,33 @@ class TakenMail:
 
 
 class SmtpServer:
-    """Listens on a free port of loopback between `__aenter__` and `__aexit__`."""
+    """Listens on a free port of loopback between `__aenter__` and `__aexit__`.
 
-    def __init__(self, port: int = 0) -> None:
+    `starttls` makes it offer that, `tls` makes it speak nothing else. With `users`, names and
+    passwords, it takes mail only from them; it offers the mechanisms where there is encryption.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        starttls: ssl.SSLContext | None = None,
+        tls: ssl.SSLContext | None = None,
+        users: Mapping[str, str] | None = None,
+        mechanisms: Collection[str] = MECHANISMS,
+    ) -> None:
         self.host = "127.0.0.1"
         self.port = port
         self.taken: list[TakenMail] = []
         self.connections = 0
-        self._answers: dict[Step, deque[str]] = {"MAIL": deque(), "RCPT": deque(), "DATA": deque()}
+        self.logins: list[str] = []
+        self._starttls = starttls
+        self._tls = tls
+        self._users = users or {}
+        self._mechanisms = frozenset(mechanisms)
+        self._answers: dict[Step, deque[str]] = {
+            "AUTH": deque(), "MAIL": deque(), "RCPT": deque(), "DATA": deque()
+        }  # fmt: skip
         self._drops: deque[Drop] = deque()
         self._may_answer = asyncio.Event()
         self._may_answer.set()
@@ -67,7 +92,7 @@ class SmtpServer:
     async def start(self) -> None:
         """Listen, also again after `stop`, then on the same port."""
         self._server = await asyncio.get_running_loop().create_server(
-            self._greet, self.host, self.port
+            self._greet, self.host, self.port, ssl=self._tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -103,7 +128,14 @@ class SmtpServer:
 
     def _greet(self) -> SMTP:
         self.connections += 1
-        connection = SMTP(self, enable_SMTPUTF8=True, ident="test")
+        connection = SMTP(
+            self,
+            enable_SMTPUTF8=True,
+            ident="test",
+            tls_context=self._starttls,
+            auth_require_tls=self._tls is None,
+            auth_exclude_mechanism=MECHANISMS - self._mechanisms,
+        )
         self._open.add(connection)
         return connection
 
@@ -111,9 +143,29 @@ class SmtpServer:
         waiting = self._answers[step]
         return waiting.popleft() if waiting else None
 
-    async def handle_MAIL(  # noqa: N802 - the name aiosmtpd calls, as below
-        self, _server: SMTP, _session: Any, envelope: Any, address: str, options: list[str]
+    async def handle_AUTH(  # noqa: N802 - the name aiosmtpd calls, as below
+        self, server: SMTP, session: Any, _envelope: Any, words: list[str]
     ) -> str:
+        mechanism, first = words
+        self.logins.append(mechanism)
+        reply = self._next("AUTH")
+        if reply is not None:
+            return reply
+        if mechanism == "PLAIN":
+            _, user, password = b64decode(first).split(b"\0")
+        else:
+            user, answer = b64decode(first), await server.challenge_auth("Password:")
+            password = b"" if answer is MISSING else answer
+        if self._users.get(user.decode()) != password.decode():
+            return "535 5.7.8 wrong user name or password"
+        session.authenticated, session.auth_data = True, user.decode()
+        return "235 2.7.0 welcome"
+
+    async def handle_MAIL(  # noqa: N802
+        self, _server: SMTP, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if self._users and not session.authenticated:
+            return "530 5.7.0 who are you"
         reply = self._next("MAIL")
         if reply is None:
             envelope.mail_from = address
@@ -129,9 +181,15 @@ class SmtpServer:
             envelope.rcpt_options.extend(options)
         return reply or "250 2.1.5 recipient taken"
 
-    async def handle_DATA(self, server: SMTP, _session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
         self.taken.append(
-            TakenMail(envelope.mail_from, tuple(envelope.rcpt_tos), bytes(envelope.content))
+            TakenMail(
+                envelope.mail_from,
+                tuple(envelope.rcpt_tos),
+                bytes(envelope.content),
+                encrypted=self._tls is not None or session.ssl is not None,
+                user=session.auth_data if session.authenticated else None,
+            )
         )
         await self._may_answer.wait()
         drop = self._drops.popleft() if self._drops else None

@@ -75,7 +75,11 @@ async def sending(
     deliveries: Deliveries, directory: Directory, values: Notifier
 ) -> AsyncIterator[Senders]:
     """Run senders beside the block, and wake them once they wait."""
-    renderer = Renderer(sender_name=values.sender_name, sender_address=values.sender_address)
+    renderer = Renderer(
+        sender_name=values.sender_name,
+        sender_address=values.sender_address,
+        registry_url="http://registry.example",
+    )
     senders = Senders(values, deliveries, directory, renderer)
     async with background(senders.run()):
         await asyncio.sleep(0)

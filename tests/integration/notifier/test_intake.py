@@ -129,13 +129,13 @@ async def test_one_of_two_processes_takes_in_and_the_other_inherits(
     async with background(intake(database_url, deliveries, second).run()):
         await eventually(lambda: second.reads)
         async with background(intake(database_url, deliveries, first).run()):
-            await eventually(lambda: _waits_for_the_lock(database_url))
+            await eventually(lambda: waits_for_the_lock(database_url))
             assert first.reads == 0
     async with background(intake(database_url, deliveries, first).run()):
         await eventually(lambda: first.reads)
 
 
-async def _waits_for_the_lock(database_url: str) -> bool:
+async def waits_for_the_lock(database_url: str) -> bool:
     """Tell whether somebody else asked for the lock and did not get it."""
     connection = await connect(database_url)
     try:
@@ -179,7 +179,7 @@ async def test_nobody_takes_in_while_another_holds_the_lock(
         await holder.execute("SELECT pg_advisory_lock(hashtext($1))", INTAKE_LOCK)
         standing = intake(database_url, deliveries, log)
         async with background(standing.run()):
-            await eventually(lambda: _waits_for_the_lock(database_url))
+            await eventually(lambda: waits_for_the_lock(database_url))
             assert standing.trouble is None
         await holder.execute("SELECT pg_advisory_unlock_all()")
 

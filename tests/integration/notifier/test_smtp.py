@@ -145,20 +145,6 @@ async def test_a_silent_server_defers_in_time(mail_server: SmtpServer) -> None:
             await deliver(mailer_for(proxy.port, timeout="200ms"))
 
 
-async def test_starttls_that_is_not_offered_defers(mail_server: SmtpServer) -> None:
-    """Nothing goes over the wire in the clear when the configuration says otherwise."""
-    with pytest.raises(MailServerUnavailable):
-        await deliver(mailer_for(mail_server.port, tls="starttls"))
-
-    assert mail_server.taken == []
-
-
-async def test_a_refused_login_is_not_held_against_the_mail(mail_server: SmtpServer) -> None:
-    """A wrong password in the configuration must not park every mail for good."""
-    with pytest.raises(MailServerUnavailable):
-        await deliver(mailer_for(mail_server.port, username="u", password="p"))
-
-
 async def test_dropped_between_dot_and_answer_is_unknown(
     mail_server: SmtpServer, mailer: Mailer
 ) -> None:

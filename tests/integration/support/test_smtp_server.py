@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
+from pathlib import Path
 
 import aiosmtplib
 import pytest
 import pytest_asyncio
 
+from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.smtp_server import Drop, SmtpServer, Step
 
@@ -89,3 +91,30 @@ async def test_stopped_it_cuts_and_refuses_until_started_again(smtp_server: Smtp
     await smtp_server.start()
     await send(smtp_server, mail())
     assert len(smtp_server.taken) == 1
+
+
+async def test_with_users_it_takes_mail_from_nobody_else(tmp_path: Path) -> None:
+    """And offers the login in encryption only."""
+    authority = Authority(tmp_path)
+    async with SmtpServer(starttls=authority.server(), users={"u": "p"}) as server:
+        client = aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            timeout=5,
+            start_tls=False,
+            cert_bundle=str(authority.file),
+        )
+        await client.connect()
+        with pytest.raises(aiosmtplib.SMTPResponseException, match="who are you"):
+            await client.send_message(mail())
+        await client.ehlo()
+        assert not client.supports_extension("auth")
+        await client.starttls()
+        with pytest.raises(aiosmtplib.SMTPAuthenticationError, match="535"):
+            await client.login("u", "q")
+        await client.login("u", "p")
+        await client.send_message(mail())
+        await client.quit()
+
+    (taken,) = server.taken
+    assert (taken.encrypted, taken.user) == (True, "u")
