@@ -5,7 +5,7 @@ import fcntl
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ import httpx
 import typer
 import uvloop
 from starlette.applications import Starlette
+from typer.core import TyperGroup
 
 from services.embedded.mail_catcher import MailCatcher
 from services.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError
@@ -25,6 +26,7 @@ from services.token import app as token_app
 from services.token import cli as token_cli
 from services.token import keys as signing_keys
 from shared.config import CONFIG_VARIABLE, VAR_VARIABLE, ConfigurationError, Settings, load
+from shared.console import show_json
 from shared.logs import configure, get_logger, scrub
 from shared.postgres import TRANSIENT_ERRORS, DatabaseError, dsn_of, migrate_database
 from shared.server import PortInUse, StartFailed, bind, serve
@@ -35,8 +37,20 @@ READY_POLL_SECONDS = 0.05
 TOLERATED = frozenset({"keys"})
 log = get_logger(__name__)
 
+
+class Commands(TyperGroup):
+    """A group that, asked for nothing, shows its help where errors go: it is wrong usage."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return what is left of the arguments."""
+        # The help is printed while the error is made, to whatever standard output is by then.
+        with nullcontext() if args else redirect_stdout(sys.stderr):
+            return super().parse_args(ctx, args)
+
+
 cli = typer.Typer(
     name="oauthapps",
+    cls=Commands,
     help="Hands out, watches and withdraws OAuth 2.0 client credentials.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -54,7 +68,7 @@ for name, commands in {
     "notifications": notifier_cli.notifications,
     "projection": token_cli.projection,
 }.items():
-    cli.add_typer(commands, name=name, no_args_is_help=True)
+    cli.add_typer(commands, name=name, cls=Commands, no_args_is_help=True)
 
 
 @cli.callback()
@@ -80,12 +94,19 @@ def common(
 
 
 @cli.command()
-def migrate(context: typer.Context) -> None:
+def migrate(
+    context: typer.Context,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Bring both databases up to date, and make the service credential if there is none."""
     settings: Settings = context.obj
     load_or_create(settings.in_var(settings.internal.credential_file))
     applied = asyncio.run(_migrate(settings))
-    typer.echo("\n".join(f"applied {one}" for one in applied) or "nothing to do")
+    if as_json:
+        show_json({"applied": applied})
+    else:
+        typer.echo("\n".join(f"applied {one}" for one in applied) or "nothing to do")
 
 
 async def _migrate(settings: Settings) -> list[str]:

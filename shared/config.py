@@ -7,13 +7,21 @@ remedy. Secrets come from the environment or from files, never from `config.yml`
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -72,6 +80,23 @@ def parse_duration(value: object) -> object:
     raise ValueError(message)
 
 
+def _url(*schemes: str, example: str) -> AfterValidator:
+    """Return the check of a URL that may hold a password: by its scheme, and without saying it."""
+
+    def check(url: SecretStr) -> SecretStr:
+        scheme, _, place = url.get_secret_value().partition("://")
+        if scheme not in schemes or not place:
+            message = f"give a URL such as {example}"
+            raise ValueError(message)
+        return url
+
+    return AfterValidator(check)
+
+
+PostgresUrl = Annotated[
+    SecretStr, _url("postgresql", "postgres", example="postgresql://host/database")
+]
+AmqpUrl = Annotated[SecretStr, _url("amqp", "amqps", example="amqp://host/")]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -85,7 +110,7 @@ class Section(BaseModel):
 class Database(Section):
     """A Postgres database; without a URL the one that `oauthapps up` runs under `var/`."""
 
-    url: SecretStr | None = None
+    url: PostgresUrl | None = None
     url_file: Path | None = None
     pool_size: int = Field(default=8, ge=2, le=200)
     command_timeout: Duration = timedelta(seconds=30)
@@ -94,7 +119,7 @@ class Database(Section):
 class Bus(Section):
     """RabbitMQ; without a URL the services follow the registry's feed instead."""
 
-    url: SecretStr | None = None
+    url: AmqpUrl | None = None
     url_file: Path | None = None
     confirm_window: int = Field(default=64, ge=1, le=10_000)
     publish_timeout: Duration = timedelta(seconds=10)
@@ -258,6 +283,18 @@ class Settings(BaseSettings):
         return self.token.internal_url or f"http://127.0.0.1:{self.token.port}"
 
 
+def with_port(settings: Settings, service: str, port: int | None) -> Settings:
+    """Return the settings with another port of a service, for this process and its children.
+
+    Its addresses follow: URL and issuer, unless they are configured.
+    """
+    if port is None:
+        return settings
+    os.environ[f"{ENVIRONMENT_PREFIX}{service.upper()}__PORT"] = str(port)
+    section = getattr(settings, service).model_copy(update={"port": port})
+    return settings.model_copy(update={service: section})
+
+
 def load(
     config: Path | None = None,
     var: Path | None = None,
@@ -270,13 +307,14 @@ def load(
     """
     path = config or Path(os.environ.get(CONFIG_VARIABLE, "config.yml"))
     values = _read(path)
+    _refuse_secrets(values, path)
     _refuse_unknown_variables()
     given = dict(overrides or {})
     given["var"] = var or Path(os.environ.get(VAR_VARIABLE, "var"))
     try:
         return _with_files_in_var(_with_file(values)(**given), given["var"])
     except ValidationError as error:
-        raise ConfigurationError(_one_line(error, path)) from None
+        raise ConfigurationError(_one_line(error, path, given)) from None
     except Exception as error:  # noqa: BLE001 - its own class is not exported
         # pydantic-settings wraps a value that is not JSON where JSON is expected.
         message = f"environment: {' '.join(str(error).split())}"
@@ -343,6 +381,21 @@ def _read(path: Path) -> Mapping[str, Any]:
     return values
 
 
+def _refuse_secrets(values: Mapping[Any, Any], path: Path, *above: str) -> None:
+    """Refuse a secret in `config.yml`, which lies in repositories and is shown around."""
+    for name, value in values.items():
+        place = [*above, str(name)]
+        if isinstance(value, Mapping):
+            _refuse_secrets(value, path, *place)
+        elif value is not None and f"{name}_file" in _FILES_IN_VAR:
+            setting = ".".join(place)
+            message = (
+                f"{path}: {setting}: a secret must not stand here; give it as "
+                f"{_variable(place)}, or in a file that {setting}_file names"
+            )
+            raise ConfigurationError(message)
+
+
 def _refuse_unknown_variables() -> None:
     known = {f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
     for variable in sorted(os.environ):
@@ -355,18 +408,33 @@ def _refuse_unknown_variables() -> None:
             raise ConfigurationError(message)
 
 
-def _one_line(error: ValidationError, path: Path) -> str:
+def _one_line(error: ValidationError, path: Path, given: Mapping[str, Any]) -> str:
     """Say the first fault: where, what is wrong, what to do. Never the value: it may be secret."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = [str(part) for part in first["loc"]]
     setting = ".".join(place)
-    variable = ENVIRONMENT_PREFIX + "__".join(place).upper()
+    variable = _variable(place)
     source = f"environment variable {variable}" if _is_set(variable) else str(path)
+    if _is_given(given, place):
+        source = "command line"
     if first["type"] == "extra_forbidden":
         names = ", ".join(_names_beside(place))
         return f"{source}: {setting}: no such setting; choose from: {names}"
     reason = first["msg"].removeprefix("Value error, ")
     return f"{source}: {setting}: {reason[0].lower()}{reason[1:]}"
+
+
+def _variable(place: Sequence[str]) -> str:
+    return ENVIRONMENT_PREFIX + "__".join(place).upper()
+
+
+def _is_given(given: Mapping[str, Any], place: Sequence[str]) -> bool:
+    value: Any = given
+    for part in place:
+        if not isinstance(value, Mapping) or part not in value:
+            return False
+        value = value[part]
+    return True
 
 
 def _is_set(variable: str) -> bool:

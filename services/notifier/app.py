@@ -17,9 +17,11 @@ from services.notifier.intake import Intake, Recorder
 from services.notifier.rendering import Renderer
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
-from shared.config import Settings, secret
+from shared.config import Settings, load, secret
 from shared.feed_client import FeedClient
+from shared.garbage import settle
 from shared.health import Check, NotReady, examine
+from shared.logs import configure
 from shared.postgres import (
     TRANSIENT_ERRORS,
     DatabaseError,
@@ -29,7 +31,7 @@ from shared.postgres import (
     migrations_in,
     require_migrated,
 )
-from shared.service_credential import load
+from shared.service_credential import load as load_credential
 from shared.web import PROBLEM_HANDLERS, background, health_routes, json_response
 
 SCHEMA = "notifier"
@@ -44,7 +46,7 @@ def create_app(settings: Settings) -> Starlette:
     """
     dsn = dsn_of(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
-    credential = load(settings.in_var(settings.internal.credential_file))
+    credential = load_credential(settings.in_var(settings.internal.credential_file))
     renderer = Renderer(
         sender_name=settings.notifier.sender_name,
         sender_address=settings.notifier.sender_address,
@@ -88,6 +90,14 @@ def create_app(settings: Settings) -> Starlette:
             yield
 
     return Starlette(lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS)
+
+
+def from_environment() -> Starlette:
+    """Return the application of a worker process, configured by the environment alone."""
+    settings = load()
+    configure(settings.logs, "notifier")
+    settle()
+    return create_app(settings)
 
 
 def _readiness(checks: Mapping[str, Check], senders: Senders) -> Route:

@@ -11,7 +11,7 @@ import typer
 from services.notifier.app import DATABASE_SETTING, MIGRATIONS, SCHEMA, create_app
 from services.notifier.deliveries import Deliveries, State
 from services.notifier.rendering import CannotRender
-from shared.config import Settings
+from shared.config import Settings, with_port
 from shared.console import fail, show, show_one
 from shared.postgres import (
     TRANSIENT_ERRORS,
@@ -21,6 +21,7 @@ from shared.postgres import (
     require_migrated,
 )
 from shared.server import bind, run
+from shared.workers import serve_with_workers
 
 notifier = typer.Typer(help="The notifier: mail to the owners of applications.")
 notifications = typer.Typer(help="Mails that were sent, wait, or could not be sent.")
@@ -40,20 +41,24 @@ def _notifier() -> None:
 def serve_notifier(
     context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
 ) -> None:
-    """Send mail for what happens in the registry."""
-    settings: Settings = context.obj
+    """Send mail for what happens in the registry, from one or several worker processes."""
+    settings = with_port(context.obj, "notifier", port)
     listener = bind(
         host or settings.notifier.host,
-        settings.notifier.port if port is None else port,
+        settings.notifier.port,
         option="--port",
     )
     try:
         app = create_app(settings)
     except CannotRender as error:
         fail(str(error))
-    run(app, listener)
+    if workers == 1:
+        run(app, listener)
+    else:
+        serve_with_workers(listener, workers, factory="services.notifier.app:from_environment")
 
 
 @notifications.command("list")

@@ -15,8 +15,10 @@ from services.registry.relay import Relay
 from services.registry.rest import REFUSAL_HANDLERS, ApplicationsApi
 from services.registry.views import ApplicationViews
 from shared.bus import open_publisher
-from shared.config import Settings, secret
+from shared.config import Settings, load, secret
+from shared.garbage import settle
 from shared.health import NotReady
+from shared.logs import configure
 from shared.postgres import (
     TRANSIENT_ERRORS,
     DatabaseError,
@@ -27,7 +29,7 @@ from shared.postgres import (
     require_migrated,
 )
 from shared.resource_server import BearerVerifier
-from shared.service_credential import load
+from shared.service_credential import load as load_credential
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
 SCHEMA = "registry"
@@ -39,7 +41,7 @@ def create_app(settings: Settings) -> Starlette:
     """Return the application. Raises ConfigurationError, DatabaseError; nothing is open then."""
     dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
-    credential = load(settings.in_var(settings.internal.credential_file))
+    credential = load_credential(settings.in_var(settings.internal.credential_file))
     stopping = asyncio.Event()
 
     @asynccontextmanager
@@ -104,6 +106,14 @@ def create_app(settings: Settings) -> Starlette:
     app = Starlette(lifespan=lifespan, exception_handlers={**PROBLEM_HANDLERS, **REFUSAL_HANDLERS})
     app.state.stopping = stopping
     return app
+
+
+def from_environment() -> Starlette:
+    """Return the application of a worker process, configured by the environment alone."""
+    settings = load()
+    configure(settings.logs, "registry")
+    settle()
+    return create_app(settings)
 
 
 async def _check_database(pool: Pool) -> None:

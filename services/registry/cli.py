@@ -28,9 +28,9 @@ from services.registry.domain import (
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup
 from services.registry.handlers import Change, Context, change_application
-from services.registry.rest import fact_of, problem_of
+from services.registry.rest import LOG_LIMIT, fact_of, problem_of
 from services.registry.views import PAGE_LIMIT, ApplicationView, ApplicationViews, Filter
-from shared.config import Settings
+from shared.config import Settings, with_port
 from shared.console import fail, show, show_one
 from shared.envelope import to_cloudevent
 from shared.failures import TransientFailure
@@ -42,6 +42,7 @@ from shared.postgres import (
     require_migrated,
 )
 from shared.server import bind, run
+from shared.workers import serve_with_workers
 
 registry = typer.Typer(help="The registry: pages, REST API, log and feeds.")
 organizations = typer.Typer(help="Organizations of the directory.")
@@ -121,16 +122,18 @@ def _registry() -> None:
 def serve_registry(
     context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
 ) -> None:
-    """Serve the registry."""
-    settings: Settings = context.obj
-    listener = bind(
-        host or settings.registry.host,
-        settings.registry.port if port is None else port,
-        option="--port",
-    )
-    run(create_app(settings), listener)
+    """Serve the registry, with one or several worker processes."""
+    settings = with_port(context.obj, "registry", port)
+    listener = bind(host or settings.registry.host, settings.registry.port, option="--port")
+    # Also for several: what is wrong with the configuration is said once, here.
+    app = create_app(settings)
+    if workers == 1:
+        run(app, listener)
+    else:
+        serve_with_workers(listener, workers, factory="services.registry.app:from_environment")
 
 
 @organizations.command("add")
@@ -351,7 +354,9 @@ def _change(context: typer.Context, id_: str, command: Change, *, as_json: bool)
 @events.command("list")
 def list_events(
     context: typer.Context,
-    after: Annotated[int, typer.Option(min=0, help="Begin behind this position.")] = 0,
+    after: Annotated[
+        int, typer.Option(min=0, max=LOG_LIMIT, help="Begin behind this position.")
+    ] = 0,
     *,
     as_json: Json = False,
 ) -> None:

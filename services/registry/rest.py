@@ -5,7 +5,7 @@ A caller presents an access token of the token service and acts as its applicati
 
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -59,6 +59,7 @@ DEFAULT_PAGE = 50
 FEED_LIMIT = 1000
 FEED_WAIT_SECONDS = 30.0
 LOG_LIMIT = 2**63 - 1
+_BRANCHES = ("constrained-str", "ById")
 _VERSION = re.compile(r'^(?:W/)?"(\d{1,9})"$')
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -344,12 +345,16 @@ def parse(kind: type[Body], content: bytes) -> Body:
         errors: dict[str, FieldError] = {}
         for fault in faults:
             # Of a union every branch complains; the member is named once.
-            path = [part for part in fault["loc"] if part not in ("constrained-str", "str", "ById")]
-            pointer = pointer_to(*path)
+            pointer = pointer_to(*_without_branch(fault["loc"]))
             errors.setdefault(pointer, FieldError(_sentence(fault, kind), pointer=pointer))
         raise Problem(
             422, "The body does not fit; see the errors.", errors=list(errors.values())
         ) from None
+
+
+def _without_branch(path: Sequence[str | int]) -> list[str | int]:
+    """Return the way to a member, without the branch of `Reference` that pydantic puts second."""
+    return [part for at, part in enumerate(path) if at != 1 or part not in _BRANCHES]
 
 
 def _sentence(fault: Any, kind: type[BaseModel]) -> str:

@@ -1,7 +1,6 @@
 """The command line of the token service: serve, keys, projection."""
 
 import asyncio
-import os
 from typing import Annotated, Any, get_args
 
 import typer
@@ -9,21 +8,20 @@ import typer
 from services.token import keys as signing_keys
 from services.token.app import create_app
 from services.token.projection import CursorMoved, Projection, ProjectionDamaged
-from services.token.serving import serve_with_workers
 from shared.clients import SnapshotHead, checksum
-from shared.config import ENVIRONMENT_PREFIX, Settings
+from shared.config import Settings, with_port
 from shared.console import fail, show, show_one
 from shared.failures import TransientFailure
 from shared.feed_client import FeedClient
 from shared.server import PortInUse, StartFailed, bind, run
 from shared.service_credential import load as load_credential
+from shared.workers import serve_with_workers
 
 token = typer.Typer(help="The token service.")
 keys = typer.Typer(help="Signing keys.")
 projection = typer.Typer(help="The token service's copy of the clients.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-PORT_VARIABLE = f"{ENVIRONMENT_PREFIX}TOKEN__PORT"
 # How often two positions are compared before a busy log is reported as such.
 ATTEMPTS = 10
 
@@ -37,16 +35,11 @@ def _token() -> None:
 def serve_token(
     context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that answer.")] = None,
 ) -> None:
     """Serve tokens, with one or several worker processes."""
-    settings: Settings = context.obj
-    if port is not None:
-        # The issuer follows the port unless it is configured, here and in the workers.
-        os.environ[PORT_VARIABLE] = str(port)
-        section = settings.token.model_copy(update={"port": port})
-        settings = settings.model_copy(update={"token": section})
+    settings = with_port(context.obj, "token", port)
     # Before the port is taken: what is wrong with the configuration is said once, here.
     app = create_app(settings)
     count = workers or settings.token.workers
@@ -55,7 +48,7 @@ def serve_token(
         if count == 1:
             run(app, listener)
         else:
-            serve_with_workers(listener, count)
+            serve_with_workers(listener, count, factory="services.token.app:from_environment")
     except (PortInUse, StartFailed) as error:
         fail(str(error))
 

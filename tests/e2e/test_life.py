@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,32 @@ async def test_both_ways_of_authentication_work(system: System, method: str) -> 
     application = await system.create("Continuous integration")
     token = await _token_by_authlib(system, application, method)
     assert await asyncio.to_thread(_verified, system, token)
+
+
+async def test_each_service_can_have_several_workers(system: System, smtp: SmtpServer) -> None:
+    """They share port, log and work: no event twice, no mail twice, and they end at once."""
+    for service in (system.registry, system.token, system.notifier):
+        await service.stop()
+        await service.start("--workers", "2")
+    for service in (system.registry, system.token, system.notifier):
+        await service.ready()
+
+    applications = [await system.create_by_api(f"worker {number}") for number in range(8)]
+    for application in applications:
+        assert await system.gets_token(application)
+        await _change(system, application, "deactivate")
+    for application in applications:
+        await eventually(partial(system.is_refused, application))
+        await eventually(partial(_mail_about, smtp, application.client_id))
+
+    positions = [one["sequence"] for one in await system.run("events", "list", "--json")]
+    assert positions == list(range(1, len(positions) + 1))
+    async with asyncio.timeout(10):
+        for service in (system.notifier, system.token, system.registry):
+            process = service.process
+            await service.stop()
+            assert process is not None
+            assert process.returncode == 0
 
 
 def _token_by_requests_oauthlib(system: System, application: Credentials) -> str:

@@ -173,6 +173,18 @@ async def test_a_typo_in_the_configuration_is_one_clear_line(tmp_path: Path) -> 
         assert part in err.decode()
 
 
+async def test_an_address_of_no_broker_is_one_clear_line_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    """The passwords of a first start must not be made and then lost."""
+    process, _ = await start(tmp_path, "--amqp-url", "localhost")
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    assert len(err.splitlines()) == 1
+    assert b"bus.url: give a URL such as amqp://" in err
+    assert not (tmp_path / "postgres").exists()
+
+
 async def _openssl(command: str, folder: Path, out: str = "oauth_private.key") -> None:
     process = await asyncio.create_subprocess_exec(
         "openssl", *command.split(), out, cwd=folder, stderr=asyncio.subprocess.DEVNULL

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ import pytest
 from tests.integration.registry.house import House
 
 
-async def run(house: House, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+async def run(
+    house: House, *arguments: str, given: str = "", **settings: str
+) -> "subprocess.CompletedProcess[str]":
     """Run the command line to its end."""
     return await asyncio.to_thread(
         lambda: subprocess.run(
             [sys.executable, "-m", "services", *arguments],
-            env={**os.environ, "OAUTHAPPS_REGISTRY__DATABASE__URL": house.dsn},
+            env={**os.environ, "OAUTHAPPS_REGISTRY__DATABASE__URL": house.dsn, **settings},
             input=given,
             capture_output=True,
             text=True,
@@ -27,9 +30,9 @@ async def run(house: House, *arguments: str, given: str = "") -> "subprocess.Com
     )
 
 
-async def printed(house: House, *arguments: str, given: str = "") -> Any:
+async def printed(house: House, *arguments: str, given: str = "", **settings: str) -> Any:
     """Return what a command prints as JSON."""
-    result = await run(house, *arguments, "--json", given=given)
+    result = await run(house, *arguments, "--json", given=given, **settings)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -151,3 +154,42 @@ async def test_a_database_that_is_away_is_one_line_without_its_password(house: H
     )
 
     assert "hunter2" not in await refusal(away, "applications", "list")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("applications",),
+        ("applications", "show"),
+        ("events", "list", "--after", "-1"),
+        ("events", "list", "--after", "9" * 20),
+        ("registry", "serve", "--port", "65536"),
+        ("registry", "serve", "--workers", "0"),
+        ("token", "serve", "--port", "-1"),
+        ("notifier", "serve", "--port", "65536"),
+    ],
+)
+async def test_wrong_usage_is_told_on_standard_error(
+    house: House, arguments: tuple[str, ...]
+) -> None:
+    """Status 2, and nothing where a program reads what was asked for."""
+    result = await run(house, *arguments)
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "Usage: " in result.stderr
+
+
+async def test_migrations_are_told_to_programs_too(house: House, tmp_path: Path) -> None:
+    """What was applied, and an empty list when there was nothing to do."""
+    settings = {
+        "OAUTHAPPS_VAR": str(tmp_path),
+        "OAUTHAPPS_NOTIFIER__DATABASE__URL": house.dsn,
+    }
+
+    first = await printed(house, "migrate", **settings)
+    second = await printed(house, "migrate", **settings)
+
+    # The registry's schema is there already, as in every house.
+    assert first == {"applied": ["0001_deliveries.sql"]}
+    assert second == {"applied": []}

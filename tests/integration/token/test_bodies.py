@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
 
+from shared import one_write
 from tests.integration.token.house import House, serving
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -70,6 +72,47 @@ async def test_a_client_that_sends_everything_first_still_reads_the_refusal(
     )
 
     assert response.status_code == 413
+
+
+async def test_a_client_that_is_still_sending_reads_the_refusal(
+    house: House, http: httpx.AsyncClient
+) -> None:
+    """In chunks it learns of no limit beforehand, and what it sends must not reset the answer."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 1000
+
+    response = await http.post(
+        "/token",
+        content=chunks(),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+
+    assert response.status_code == 413
+
+
+async def test_a_client_that_never_stops_sending_is_cut_off(
+    house: House, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for, but not for ever."""
+    monkeypatch.setattr(one_write, "LINGER_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    writer.write(head(FORM, "Transfer-Encoding: chunked"))
+
+    async def sending() -> None:
+        while True:
+            writer.write(b"400\r\n" + b"x" * 1024 + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(sending())
+    async with asyncio.timeout(5):
+        answer = await reader.readuntil(b"}")
+        with pytest.raises(ConnectionError):
+            await task
+    writer.close()
+    assert_refused(answer, 413)
 
 
 async def test_the_largest_body_allowed_is_read(house: House, http: httpx.AsyncClient) -> None:

@@ -256,6 +256,65 @@ def test_no_value_of_a_variable_stands_in_a_message(
     assert PASSWORD not in wrong(config)
 
 
+@pytest.mark.parametrize(
+    ("text", "variable", "file"),
+    [
+        (f"bus: {{url: 'amqp://a:{PASSWORD}@b'}}\n", "OAUTHAPPS_BUS__URL", "bus.url_file"),
+        (
+            f"registry: {{database: {{url: 'postgresql://a:{PASSWORD}@b/c'}}}}\n",
+            "OAUTHAPPS_REGISTRY__DATABASE__URL",
+            "registry.database.url_file",
+        ),
+        (
+            f"notifier: {{smtp: {{password: {PASSWORD}}}}}\n",
+            "OAUTHAPPS_NOTIFIER__SMTP__PASSWORD",
+            "notifier.smtp.password_file",
+        ),
+    ],
+)
+def test_a_secret_in_the_file_is_refused_with_where_it_belongs(
+    config: Path, text: str, variable: str, file: str
+) -> None:
+    """The file lies in repositories and is shown around."""
+    config.write_text(text)
+
+    line = wrong(config)
+
+    assert [part for part in (str(config), variable, file) if part not in line] == [], line
+    assert PASSWORD not in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "example"),
+    [
+        ("OAUTHAPPS_BUS__URL", f"http://a:{PASSWORD}@b/", "amqp://"),
+        ("OAUTHAPPS_BUS__URL", "amqp://", "amqp://host/"),
+        ("OAUTHAPPS_BUS__URL", "", "amqp://"),
+        ("OAUTHAPPS_REGISTRY__DATABASE__URL", PASSWORD, "postgresql://"),
+        ("OAUTHAPPS_NOTIFIER__DATABASE__URL", f"mysql://a:{PASSWORD}@b/", "postgresql://"),
+    ],
+)
+def test_a_url_of_something_else_is_refused_with_an_example(
+    config: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, example: str
+) -> None:
+    """Otherwise it is tried for ever, as if the server were away."""
+    monkeypatch.setenv(variable, value)
+
+    line = wrong(config)
+
+    assert f"environment variable {variable}" in line
+    assert example in line
+    assert PASSWORD not in line
+
+
+def test_a_wrong_value_of_the_command_line_is_not_laid_to_the_file(config: Path) -> None:
+    """The file is not where to look then, nor is a variable that the command line overrides."""
+    line = wrong(config, bus={"url": "localhost"})
+
+    assert line.startswith("command line: bus.url: ")
+    assert str(config) not in line
+
+
 def test_a_secret_does_not_show(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings are printed when something is wrong with them."""
     monkeypatch.setenv("OAUTHAPPS_BUS__URL", f"amqp://a:{PASSWORD}@b")

@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from shared import one_write
 from shared.one_write import JoinedWrites
 
 
@@ -17,6 +20,18 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         self.told.append("closed")
+
+    def write_eof(self) -> None:
+        self.told.append("ended")
+
+    def resume_reading(self) -> None:
+        self.told.append("reading")
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return asyncio.Protocol()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Nobody listens to this wire."""
 
     def is_closing(self) -> bool:
         return "closed" in self.told
@@ -47,6 +62,28 @@ async def test_nothing_is_lost_by_closing() -> None:
     await asyncio.sleep(0)
 
     assert wire.told == [b"last words", "closed"]
+
+
+async def test_a_client_that_is_still_sending_is_told_before_it_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two steps: our side ends, and what still comes is read away; a second call waits no more."""
+    monkeypatch.setattr(one_write, "LINGER_SECONDS", 0.01)
+    loop = asyncio.get_running_loop()
+    for is_hurried in (False, True):
+        wire = Wire()
+        joined = JoinedWrites(wire, loop, lambda: True)
+
+        joined.write(b"stop")
+        joined.close()
+        assert wire.told == [b"stop", "ended", "reading"]
+        assert joined.is_closing()
+        if is_hurried:
+            joined.close()
+        else:
+            await asyncio.sleep(0.05)
+
+        assert wire.told[-1] == "closed"
 
 
 async def test_all_else_is_the_transport_s() -> None:

@@ -1,4 +1,4 @@
-"""Serving tokens from several worker processes that share the port."""
+"""Serving one application from several worker processes that share the port."""
 
 import socket
 
@@ -10,13 +10,15 @@ from shared.one_write import OneWriteProtocol
 from shared.server import GRACEFUL_SECONDS, StartFailed
 
 
-def serve_with_workers(listener: socket.socket, count: int) -> None:
+def serve_with_workers(listener: socket.socket, count: int, *, factory: str) -> None:
     """Serve in worker processes that read the environment; one that dies is replaced.
+
+    `factory` is the function that makes the application there: `package.module:function`.
 
     Raises StartFailed.
     """
     config = uvicorn.Config(
-        "services.token.app:from_environment",
+        factory,
         factory=True,
         workers=count,
         loop="uvloop",
