@@ -38,6 +38,8 @@ OTHER_PREFIXES = ("OAUTHAPPS_TEST_", "OAUTHAPPS_BENCH_")
 
 # Files that are read where only a part of the configuration is known, wherever they stand in it.
 _FILES_IN_VAR = frozenset({"url_file", "password_file", "ca_file"})
+# What holds a password; beside each stands a setting for a file that holds it, NAME_file.
+_SECRETS = frozenset({"url", "password"})
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 
@@ -387,7 +389,7 @@ def _refuse_secrets(values: Mapping[Any, Any], path: Path, *above: str) -> None:
         place = [*above, str(name)]
         if isinstance(value, Mapping):
             _refuse_secrets(value, path, *place)
-        elif value is not None and f"{name}_file" in _FILES_IN_VAR:
+        elif value is not None and name in _SECRETS:
             setting = ".".join(place)
             message = (
                 f"{path}: {setting}: a secret must not stand here; give it as "
