@@ -100,6 +100,7 @@ PostgresUrl = Annotated[
 ]
 AmqpUrl = Annotated[SecretStr, _url("amqp", "amqps", example="amqp://host/")]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -149,6 +150,7 @@ class Registry(Section):
     internal_url: str | None = None
     database: Database = Database()
     default_scopes: tuple[str, ...] = ("applications:read",)
+    secret_overlap: DurationOrZero = timedelta(days=1)
     max_body: int = Field(default=65_536, ge=1024)
     batch_commands: int = Field(default=200, ge=1, le=1000)
     batch_delay: Duration = timedelta(milliseconds=2)

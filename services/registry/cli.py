@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -19,18 +19,22 @@ from services.registry.directory import Directory, User
 from services.registry.domain import (
     ActivateApplication,
     ApplicationNotFound,
+    Change,
     DeactivateApplication,
     DeleteApplication,
     InvalidName,
     RegistryError,
     RenameApplication,
+    RevokeSecret,
+    RevokeTokens,
 )
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup
-from services.registry.handlers import Change, Context, change_application
-from services.registry.rest import LOG_LIMIT, fact_of, problem_of
+from services.registry.handlers import Context, change_application
+from services.registry.rest import LOG_LIMIT, end_of_second, fact_of, now, problem_of
+from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
 from services.registry.views import PAGE_LIMIT, ApplicationView, ApplicationViews, Filter
-from shared.config import Settings, with_port
+from shared.config import Settings, parse_duration, with_port
 from shared.console import fail, show, show_one
 from shared.envelope import to_cloudevent
 from shared.failures import TransientFailure
@@ -69,7 +73,7 @@ class Desk:
         return Context(
             command_id=str(uuid.uuid4()),
             actor=f"cli:{getpass.getuser()}",
-            now=lambda: datetime.now(UTC),
+            now=now,
         )
 
 
@@ -328,6 +332,52 @@ def deactivate_application(context: typer.Context, id: str, *, as_json: Json = F
     _change(context, id, DeactivateApplication(), as_json=as_json)
 
 
+@applications.command("rotate-secret")
+def rotate_application_secret(
+    context: typer.Context,
+    id: str,  # noqa: A002
+    overlap: Annotated[
+        str | None,
+        typer.Option(help="How long the old secret is good beside it: 24h, 30m, 0. [24h]"),
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Give an application a new secret and print it, this once."""
+    wanted = None if overlap is None else _overlap(overlap)
+
+    async def work(desk: Desk) -> dict[str, Any]:
+        found = await _find(desk, id)
+        secret = await rotate_secret(
+            desk.store,
+            found.id,
+            overlap=desk.settings.registry.secret_overlap if wanted is None else wanted,
+            context=desk.context(),
+        )
+        return {**_row(await _found(desk, found.id)), "client_secret": secret}
+
+    row = _run(context, work)
+    show_one(row if as_json else _flat(row), as_json=as_json)
+
+
+@applications.command("revoke-secret")
+def revoke_application_secret(
+    context: typer.Context,
+    id: str,  # noqa: A002
+    secret_id: Annotated[str, typer.Argument(help="As `show --json` lists it.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """End one secret of an application now."""
+    _change(context, id, RevokeSecret(secret_id=secret_id), as_json=as_json)
+
+
+@applications.command("revoke-tokens")
+def revoke_application_tokens(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002
+    """End the access tokens of an application that were issued up to now."""
+    _change(context, id, RevokeTokens(not_before=end_of_second(now())), as_json=as_json)
+
+
 @applications.command("delete")
 def delete_application(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002
     """Remove an application for good."""
@@ -378,6 +428,17 @@ def list_events(
 
     rows = _run(context, work)
     show(rows, ["position", "time", "type", "name", "subject", "actor"], as_json=as_json)
+
+
+def _overlap(text: str) -> timedelta:
+    try:
+        overlap = parse_duration("0s" if text == "0" else text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--overlap") from None
+    if not isinstance(overlap, timedelta) or overlap > LONGEST_OVERLAP:
+        message = f"give at most {LONGEST_OVERLAP.days}d"
+        raise typer.BadParameter(message, param_hint="--overlap")
+    return overlap
 
 
 async def _find(desk: Desk, reference: str) -> ApplicationView:

@@ -25,6 +25,8 @@ from shared.events import (
 )
 
 NAME_LIMIT = 255
+# Secrets of one application that are good at the same time: the one in use, and its successor.
+LIVE_SECRETS = 2
 # They reorder what follows, so that a name can look like another one.
 _BIDIRECTIONAL_CONTROLS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 
@@ -39,6 +41,14 @@ class InvalidName(RegistryError):
 
 class ApplicationNotFound(RegistryError):
     """There is no such application."""
+
+
+class SecretNotFound(RegistryError):
+    """The application has no such secret, or has it no more."""
+
+
+class TooManySecrets(RegistryError):
+    """The application has as many secrets as may be good at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +89,38 @@ class DeleteApplication:
     """Remove an application for good."""
 
 
-Command = (
-    CreateApplication
-    | RenameApplication
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotateSecret:
+    """Give an application a new secret; the others are good until `others_expire_at` at most."""
+
+    secret: SecretFacts
+    others_expire_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeSecret:
+    """End one secret now."""
+
+    secret_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeTokens:
+    """End the access tokens that were issued before a moment."""
+
+    not_before: datetime
+
+
+Change = (
+    RenameApplication
     | ActivateApplication
     | DeactivateApplication
     | DeleteApplication
+    | RotateSecret
+    | RevokeSecret
+    | RevokeTokens
 )
+Command = CreateApplication | Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +186,7 @@ def _create(command: CreateApplication, state: State) -> list[Event]:
     ]
 
 
-def _change(
-    command: RenameApplication | ActivateApplication | DeactivateApplication | DeleteApplication,
-    state: Application,
-) -> list[Event]:
+def _change(command: Change, state: Application) -> list[Event]:
     subject = _subject(state)
     match command:
         case RenameApplication():
@@ -168,8 +200,25 @@ def _change(
             return [stopped] if state.active else []
         case DeleteApplication():
             return [ApplicationDeleted(**subject)]
+        case RotateSecret():
+            return [_rotation(command, state)]
+        case RevokeSecret():
+            if command.secret_id not in state.secrets:
+                raise SecretNotFound
+            return [ApplicationSecretRevoked(**subject, secret_id=command.secret_id)]
+        case RevokeTokens():
+            return [TokensRevoked(**subject, not_before=command.not_before)]
         case _:
             assert_never(command)
+
+
+def _rotation(command: RotateSecret, state: Application) -> ApplicationSecretRotated:
+    others = _living_on(state.secrets, command.others_expire_at, command.secret.created_at)
+    if len(others) >= LIVE_SECRETS:
+        raise TooManySecrets
+    return ApplicationSecretRotated(
+        **_subject(state), secret=command.secret, others_expire_at=command.others_expire_at
+    )
 
 
 def _subject(state: Application) -> dict[str, str]:
@@ -209,10 +258,7 @@ def evolve(state: State, event: Event, time: datetime) -> State:
         case ApplicationDeleted():
             return Deleted(state.application_id, state.organization_id, state.owner_id)
         case ApplicationSecretRotated():
-            others = {
-                one.id: replace(one, expires_at=_earlier(one.expires_at, event.others_expire_at))
-                for one in state.secrets.values()
-            }
+            others = _living_on(state.secrets, event.others_expire_at, event.secret.created_at)
             return replace(state, secrets={**others, event.secret.id: event.secret})
         case ApplicationSecretRevoked():
             kept = {id_: one for id_, one in state.secrets.items() if id_ != event.secret_id}
@@ -247,5 +293,9 @@ def clean_name(name: str) -> str:
     return name
 
 
-def _earlier(one: datetime | None, other: datetime) -> datetime:
-    return other if one is None else min(one, other)
+def _living_on(
+    secrets: Mapping[str, SecretFacts], until: datetime, now: datetime
+) -> dict[str, SecretFacts]:
+    """Return the secrets that live on beside a new one, until a moment; those past it are gone."""
+    limits = ((one, min(until, one.expires_at or until)) for one in secrets.values())
+    return {one.id: replace(one, expires_at=limit) for one, limit in limits if limit > now}

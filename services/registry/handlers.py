@@ -5,23 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.registry.domain import (
-    ActivateApplication,
+    Change,
     CreateApplication,
-    DeactivateApplication,
-    DeleteApplication,
     NotCreated,
-    RenameApplication,
     State,
     decide,
     fold,
 )
 from services.registry.ports import Append, NewEvent, Store, Write, WrongExpectedVersion
-from shared.events import PrivateData
+from shared.events import NO_PRIVATE_DATA, PrivateData
 
 # Another writer may win the race this often before the caller is told.
 ATTEMPTS = 5
-
-Change = RenameApplication | ActivateApplication | DeactivateApplication | DeleteApplication
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +46,18 @@ async def change_application(
     context: Context,
     *,
     expected_version: int | None = None,
+    private: PrivateData = NO_PRIVATE_DATA,
 ) -> None:
     """Change an application; without an expected version, whatever it is by then.
 
-    Raises ApplicationNotFound, InvalidName, NameTaken, OwnerUnavailable, WrongExpectedVersion,
-    TransientFailure.
+    Raises ApplicationNotFound, InvalidName, NameTaken, OwnerUnavailable, SecretNotFound,
+    TooManySecrets, WrongExpectedVersion, TransientFailure.
     """
     for attempt in range(1, ATTEMPTS + 1):
         state, version = await _load(store, application_id)
         if expected_version not in (None, version):
             raise WrongExpectedVersion
-        new = tuple(NewEvent(event) for event in decide(command, state))
+        new = tuple(NewEvent(event, private) for event in decide(command, state))
         if not new:
             return
         write = Write(stream=application_id, expected_version=version, events=new)

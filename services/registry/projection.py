@@ -190,6 +190,12 @@ UPDATE registry.application_secrets s
   FROM unnest($1::uuid[], $2::timestamptz[]) AS c (application_id, expires_at)
  WHERE s.application_id = c.application_id
 """
+# By the new secret's time, not by the clock: the same log always gives the same read model.
+_DROP_EXPIRED = """
+DELETE FROM registry.application_secrets s
+ USING unnest($1::uuid[], $2::timestamptz[]) AS c (application_id, now)
+ WHERE s.application_id = c.application_id AND s.expires_at <= c.now
+"""
 _ADD_ANOTHER = """
 INSERT INTO registry.application_secrets (id, application_id, hint, digest, created_at, expires_at,
                                           position)
@@ -202,6 +208,7 @@ async def _secret_rotated(connection: Connection, run: Sequence[Envelope]) -> No
     events: list[Any] = [one.event for one in run]
     streams, versions, times = _facts(run)
     await connection.execute(_EXPIRE_OTHERS, streams, [one.others_expire_at for one in events])
+    await connection.execute(_DROP_EXPIRED, streams, [one.secret.created_at for one in events])
     await connection.execute(
         _ADD_ANOTHER,
         [one.secret.id for one in events],

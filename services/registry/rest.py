@@ -5,9 +5,10 @@ A caller presents an access token of the token service and acts as its applicati
 
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import structlog
@@ -19,22 +20,29 @@ from starlette.routing import Route
 from services.registry.creation import FieldRefused, Forbidden, NewApplication, create
 from services.registry.directory import Directory, DirectoryError, User, UserUnknown
 from services.registry.domain import (
+    LIVE_SECRETS,
     ActivateApplication,
     ApplicationNotFound,
+    Change,
     DeactivateApplication,
     DeleteApplication,
     InvalidName,
     RegistryError,
     RenameApplication,
+    RevokeSecret,
+    RevokeTokens,
+    SecretNotFound,
+    TooManySecrets,
 )
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed
-from services.registry.handlers import Change, Context, change_application
+from services.registry.handlers import Context, change_application
 from services.registry.permissions import may_manage
 from services.registry.ports import WrongExpectedVersion
 from services.registry.projection import NameTaken, OwnerUnavailable
+from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
 from services.registry.views import PAGE_LIMIT, ApplicationViews, Filter, InvalidCursor
-from shared.config import Settings
+from shared.config import DurationOrZero, Settings
 from shared.envelope import CLOUDEVENTS_BATCH_MEDIA_TYPE, Envelope, to_cloudevent
 from shared.failures import TransientFailure
 from shared.postgres import TRANSIENT_ERRORS
@@ -97,6 +105,12 @@ class PatchBody(_Body):
     version: int | None = Field(default=None, ge=1)
 
 
+class RotateBody(_Body):
+    """`POST /api/applications/{id}/rotate-secret`; without a body everything is the default."""
+
+    overlap: Annotated[DurationOrZero, Field(le=LONGEST_OVERLAP)] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Whose token it is, and on whose behalf."""
@@ -134,6 +148,9 @@ class ApplicationsApi:
             _route(one, GET=self.show, PATCH=self.rename, DELETE=self.delete),
             _route(one + "/activate", POST=self.activate),
             _route(one + "/deactivate", POST=self.deactivate),
+            _route(one + "/rotate-secret", POST=self.rotate_secret),
+            _route(one + "/revoke-tokens", POST=self.revoke_tokens),
+            _route(one + "/secrets/{secret_id}", DELETE=self.revoke_secret),
             _route(one + "/events", GET=self.history),
             _route("/api/events", GET=self.events),
         ]
@@ -204,13 +221,42 @@ class ApplicationsApi:
         caller = await self._caller(request, WRITE)
         return await self._change(request, caller, DeactivateApplication())
 
+    async def rotate_secret(self, request: Request) -> Response:
+        """Give the application a new secret; the only answer that has it."""
+        caller = await self._caller(request, WRITE)
+        view = await self._visible_view(caller, request)
+        body = await self._optional_body(request, RotateBody)
+        overlap = self._settings.registry.secret_overlap if body.overlap is None else body.overlap
+        with _at_version(expected := _if_match(request)):
+            secret = await rotate_secret(
+                self._store,
+                view["id"],
+                overlap=overlap,
+                context=self._context(caller),
+                expected_version=expected,
+            )
+        changed = await self._view(view["id"])
+        answer = {**changed, "client_secret": secret}
+        return json_response(answer, headers={**NO_STORE, **_etag(changed)})
+
+    async def revoke_secret(self, request: Request) -> Response:
+        """End one secret now."""
+        caller = await self._caller(request, WRITE)
+        secret_id = request.path_params["secret_id"].lower()
+        await self._change(request, caller, RevokeSecret(secret_id=secret_id))
+        return Response(status_code=204)
+
+    async def revoke_tokens(self, request: Request) -> Response:
+        """End all access tokens that were issued up to now."""
+        caller = await self._caller(request, WRITE)
+        return await self._change(request, caller, RevokeTokens(not_before=end_of_second(now())))
+
     async def delete(self, request: Request) -> Response:
         """Remove the application; removing it again changes nothing and answers the same."""
         caller = await self._caller(request, WRITE)
         application_id = _id(request)
         await self._manageable_history(caller, application_id)
-        expected = _if_match(request)
-        try:
+        with _at_version(expected := _if_match(request)):
             await change_application(
                 self._store,
                 application_id,
@@ -218,10 +264,6 @@ class ApplicationsApi:
                 self._context(caller),
                 expected_version=expected,
             )
-        except WrongExpectedVersion:
-            if expected is not None:
-                raise _precondition_failed() from None
-            raise
         return Response(status_code=204)
 
     async def history(self, request: Request) -> Response:
@@ -253,8 +295,7 @@ class ApplicationsApi:
         self, request: Request, caller: Caller, command: Change, *, version: int | None = None
     ) -> Response:
         view = await self._visible_view(caller, request)
-        expected = _if_match(request)
-        try:
+        with _at_version(expected := _if_match(request)):
             await change_application(
                 self._store,
                 view["id"],
@@ -262,10 +303,6 @@ class ApplicationsApi:
                 self._context(caller),
                 expected_version=version if expected is None else expected,
             )
-        except WrongExpectedVersion:
-            if expected is not None:
-                raise _precondition_failed() from None
-            raise
         changed = await self._view(view["id"])
         return json_response(changed, headers=_etag(changed))
 
@@ -279,11 +316,13 @@ class ApplicationsApi:
         except TokenRefused:
             raise invalid_token() from None
         # The registry holds the truth: a token dies here with its client, at once.
-        application = await self._views.find_by_client_id(token.client_id)
-        if application is None or not application.active:
+        client = await self._views.caller(token.client_id)
+        if client is None or not client.active:
+            raise invalid_token()
+        if client.not_before is not None and token.issued_at < client.not_before.timestamp():
             raise invalid_token()
         try:
-            user = await self._directory.user(application.owner.id)
+            user = await self._directory.user(client.owner_id)
         except UserUnknown:
             raise invalid_token() from None
         if not user.active:
@@ -296,7 +335,7 @@ class ApplicationsApi:
         return Context(
             command_id=str(uuid.uuid4()),
             actor=f"user:{caller.user.id}",
-            now=lambda: datetime.now(UTC),
+            now=now,
             # Which credential it was done with: the answer to the audit's second question.
             correlation_id=f"client:{caller.token.client_id}",
         )
@@ -306,6 +345,13 @@ class ApplicationsApi:
         if content_type not in ("application/json", *media_types):
             raise Problem(415, "Send the body as application/json.")
         return parse(kind, await read_body(request, limit=self._settings.registry.max_body))
+
+    async def _optional_body(self, request: Request, kind: type[Body]) -> Body:
+        if request.headers.get("content-length", "0") == "0" and (
+            "transfer-encoding" not in request.headers
+        ):
+            return kind()
+        return await self._body(request, kind)
 
     async def _view(self, application_id: str) -> dict[str, Any]:
         view = await self._views.find(application_id)
@@ -366,7 +412,7 @@ def _sentence(fault: Any, kind: type[BaseModel]) -> str:
     return f"{text}." if text[-1] not in ".!?" else text
 
 
-def problem_of(error: Exception) -> Problem:  # noqa: C901 - a table, in the form of a match
+def problem_of(error: Exception) -> Problem:  # noqa: C901, PLR0912 - a table, in the form of a match
     """Return the answer to a refusal."""
     match error:
         case InvalidName():
@@ -386,6 +432,14 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a table, in the for
             return Problem(409, "The application was changed meanwhile; read it and try again.")
         case ApplicationNotFound():
             return _not_found()
+        case SecretNotFound():
+            return Problem(404, "The application has no such secret.")
+        case TooManySecrets():
+            return Problem(
+                409,
+                f"The application has {LIVE_SECRETS} secrets that are good: revoke one first, "
+                "or rotate with an overlap of 0.",
+            )
         case InvalidCursor():
             return Problem(400, str(error), errors=[FieldError(str(error), parameter="cursor")])
         case FieldRefused():
@@ -447,6 +501,16 @@ def fact_of(envelope: Envelope) -> dict[str, Any]:
     }
 
 
+def now() -> datetime:
+    """Return the time of a command."""
+    return datetime.now(UTC)
+
+
+def end_of_second(moment: datetime) -> datetime:
+    """Return the next whole second: `iat` counts whole ones, so that of now is not over before."""
+    return moment.replace(microsecond=0) + timedelta(seconds=1)
+
+
 def _etag(view: dict[str, Any]) -> dict[str, str]:
     return {"ETag": f'"{view["version"]}"'}
 
@@ -460,6 +524,17 @@ def _if_match(request: Request) -> int | None:
     if match is None:
         raise _precondition_failed()
     return int(match[1])
+
+
+@contextmanager
+def _at_version(expected: int | None) -> Iterator[None]:
+    """Answer a lost race for the version of `If-Match` as RFC 9110, section 13.1.1, has it."""
+    try:
+        yield
+    except WrongExpectedVersion:
+        if expected is None:
+            raise
+        raise _precondition_failed() from None
 
 
 def _precondition_failed() -> Problem:

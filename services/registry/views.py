@@ -53,6 +53,14 @@ class ApplicationView(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides whether an access token of a client is good."""
+
+    owner_id: str
+    active: bool
+    not_before: datetime | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which applications: `owner_id` or any of `organization_ids` (None: all), and what was asked.
@@ -83,6 +91,15 @@ class ApplicationViews:
         """Return the application of a client, or None."""
         row = await self._pool.fetchrow(_BY_CLIENT_ID, client_id)
         return None if row is None else _view(row)
+
+    async def caller(self, client_id: str) -> Caller | None:
+        """Return what is to be known of a client that calls, or None when there is none."""
+        row = await self._pool.fetchrow(_CALLER, client_id)
+        if row is None:
+            return None
+        return Caller(
+            owner_id=str(row["owner_id"]), active=row["active"], not_before=row["not_before"]
+        )
 
     async def page(
         self, wanted: Filter, *, limit: int, cursor: str | None = None
@@ -168,6 +185,7 @@ SELECT a.id, a.client_id, a.name, a.organization_id, a.owner_id, a.active, a.sco
 """
 _BY_ID = _SELECT + " WHERE a.id = $1"
 _BY_CLIENT_ID = _SELECT + " WHERE a.client_id = $1"
+_CALLER = "SELECT owner_id, active, not_before FROM registry.applications WHERE client_id = $1"
 _PAGE = (
     _SELECT
     + """

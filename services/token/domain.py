@@ -38,7 +38,7 @@ def evolve(record: ClientRecord | None, event: Event, private: PrivateData) -> C
         case ApplicationDeleted():
             after = None
         case ApplicationSecretRotated():
-            others = _expiring(record.secrets, event.others_expire_at)
+            others = _living_on(record.secrets, event.others_expire_at, now=event.secret.created_at)
             after = record.__replace__(secrets=(*others, _secret(event.secret, private)))
         case ApplicationSecretRevoked():
             kept = tuple(one for one in record.secrets if one.id != event.secret_id)
@@ -69,6 +69,9 @@ def _secret(facts: SecretFacts, private: PrivateData) -> SecretRecord:
     )
 
 
-def _expiring(secrets: Sequence[SecretRecord], at: datetime) -> tuple[SecretRecord, ...]:
-    """Return the secrets, none of which lives longer than `at`."""
-    return tuple(one.__replace__(expires_at=min(at, one.expires_at or at)) for one in secrets)
+def _living_on(
+    secrets: Sequence[SecretRecord], until: datetime, *, now: datetime
+) -> tuple[SecretRecord, ...]:
+    """Return the secrets that live on beside a new one, until a moment; those past it are gone."""
+    limits = ((one, min(until, one.expires_at or until)) for one in secrets)
+    return tuple(one.__replace__(expires_at=limit) for one, limit in limits if limit > now)

@@ -119,6 +119,26 @@ async def test_both_ways_of_authentication_work(system: System, method: str) -> 
     assert await asyncio.to_thread(_verified, system, token)
 
 
+async def test_a_rotated_secret_works_beside_the_old_one_until_that_is_revoked(
+    system: System,
+) -> None:
+    """The application changes over without an outage, and then the old one is worth nothing."""
+    old = await system.create_by_api("rotated")
+    answer = await system.api("POST", f"/api/applications/{old.id}/rotate-secret")
+    answer.raise_for_status()
+    made = answer.json()
+    new = Credentials(old.id, old.client_id, made["client_secret"])
+
+    await eventually(partial(system.gets_token, new))
+    assert await system.gets_token(old)
+    path = f"/api/applications/{old.id}/secrets/{made['secrets'][0]['id']}"
+    assert (await system.api("DELETE", path)).status_code == 204
+
+    await eventually(partial(system.is_refused, old))
+    assert await system.gets_token(new)
+    await eventually(system.projection_is_true)
+
+
 async def test_each_service_can_have_several_workers(system: System, smtp: SmtpServer) -> None:
     """They share port, log and work: no event twice, no mail twice, and they end at once."""
     for service in (system.registry, system.token, system.notifier):

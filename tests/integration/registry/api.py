@@ -134,9 +134,10 @@ class Api:
             await create_application(store, command, digest_of(new_client_secret()), context)
         return command.application_id, command.client_id
 
-    def headers(self, client_id: str, *scopes: str) -> dict[str, str]:
+    def headers(self, client_id: str, *scopes: str, **claims: Any) -> dict[str, str]:
         """Return the header that presents a token."""
-        return {"Authorization": f"Bearer {self.issuer.token(client_id, scopes or ALL_SCOPES)}"}
+        token = self.issuer.token(client_id, scopes or ALL_SCOPES, **claims)
+        return {"Authorization": f"Bearer {token}"}
 
     async def create(self, name: str = "CI", **body: Any) -> dict[str, Any]:
         """Create an application and return the answer."""

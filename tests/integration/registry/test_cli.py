@@ -76,6 +76,30 @@ async def test_the_life_of_an_application(house: House) -> None:
     assert [one["sequence"] for one in events] == [4, 5]
 
 
+async def test_secrets_are_rotated_and_revoked(house: House) -> None:
+    """The new one is printed once; the old one is good for as long as was asked."""
+    ours = ("applications", "create", "--owner", "owner@example.com", "--name", "CI")
+    made = await printed(house, *ours)
+    id_ = made["id"]
+
+    first = await printed(house, "applications", "rotate-secret", id_, "--overlap", "2h")
+    full = await refusal(house, "applications", "rotate-secret", id_)
+    second = await printed(house, "applications", "rotate-secret", id_, "--overlap", "0")
+    (only,) = second["secrets"]
+    left = await printed(house, "applications", "revoke-secret", id_, only["id"])
+    again = await refusal(house, "applications", "revoke-secret", id_, only["id"])
+    ended = await printed(house, "applications", "revoke-tokens", id_)
+    wrong = await run(house, "applications", "rotate-secret", id_, "--overlap", "soon")
+
+    assert len({made["client_secret"], first["client_secret"], second["client_secret"]}) == 3
+    assert len(first["secrets"]) == 2
+    assert "revoke one first" in full
+    assert left["secrets"] == []
+    assert again == "oauthapps: The application has no such secret."
+    assert ended["version"] == 5
+    assert (wrong.returncode, "--overlap" in wrong.stderr) == (2, True)
+
+
 async def test_people_get_a_table(house: House) -> None:
     """Without --json: names instead of structures, times that can be read, a secret once."""
     ours = ("applications", "create", "--owner", "owner@example.com", "--name", "CI")

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -17,6 +18,9 @@ from shared.feed_client import SNAPSHOT_END
 from tests.integration.registry.house import House, append
 from tests.integration.registry.lives import Lives
 from tests.unit.registry.factories import rotated
+
+# Later than any secret that is made here, so that none is dropped as expired.
+LONG_AFTER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 async def live(house: House, store: EventStore, seed: int, batches: int = 12) -> Lives:
@@ -125,7 +129,7 @@ async def test_secrets_stand_in_the_order_in_which_they_were_added(
     told = house.application()
     await store.append(told.creation())
     for version in range(1, 6):
-        event = rotated(told.secret(), others_expire_at=told.secret().created_at, **told.subject)
+        event = rotated(told.secret(), others_expire_at=LONG_AFTER, **told.subject)
         await store.append(append(told.id, version, event))
 
     _, records = await read_snapshot(house)

@@ -1,12 +1,13 @@
 """An application's life: every command in every state."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as some
 
 from services.registry.domain import (
+    LIVE_SECRETS,
     NAME_LIMIT,
     ActivateApplication,
     Application,
@@ -20,7 +21,12 @@ from services.registry.domain import (
     NotCreated,
     RegistryError,
     RenameApplication,
+    RevokeSecret,
+    RevokeTokens,
+    RotateSecret,
+    SecretNotFound,
     State,
+    TooManySecrets,
     clean_name,
     decide,
     evolve,
@@ -149,6 +155,45 @@ def test_what_was_never_created_cannot_be_changed(command: Command) -> None:
     given().when(command).then_refused(ApplicationNotFound)
 
 
+class TestSecrets:
+    """Rotation and revocation."""
+
+    NEW = secret_facts("dddddddd-0000-4000-8000-000000000002")
+    NEWER = secret_facts("dddddddd-0000-4000-8000-000000000003", created_at=NOON + MINUTE)
+
+    def test_a_secret_is_rotated_of_an_inactive_application_too(self) -> None:
+        """It may have been deactivated because the secret leaked."""
+        command = RotateSecret(secret=self.NEW, others_expire_at=LATER)
+
+        (event,) = decide(command, fold(timed(created(active=False))))
+
+        assert event == rotated(self.NEW, others_expire_at=LATER)
+
+    def test_there_are_never_more_than_two_good_ones(self) -> None:
+        """Unless the others end at once, for that makes room."""
+        state = fold(timed(created(), rotated(self.NEW, others_expire_at=LATER)))
+
+        with pytest.raises(TooManySecrets):
+            decide(RotateSecret(secret=self.NEWER, others_expire_at=LATER), state)
+        assert decide(RotateSecret(secret=self.NEWER, others_expire_at=NOON), state)
+
+    def test_one_that_is_past_its_end_takes_no_room(self) -> None:
+        """Rotations a day apart need nobody's help."""
+        state = fold(timed(created(), rotated(self.NEW, others_expire_at=NOON + MINUTE)))
+
+        assert decide(RotateSecret(secret=self.NEWER, others_expire_at=LATER), state)
+
+    def test_only_a_secret_that_is_there_is_revoked(self) -> None:
+        """A typo must not look like success."""
+        state = fold(timed(created()))
+
+        assert decide(RevokeSecret(secret_id=secret_facts().id), state) == [
+            secret_revoked(secret_facts().id)
+        ]
+        with pytest.raises(SecretNotFound):
+            decide(RevokeSecret(secret_id=self.NEW.id), state)
+
+
 class TestNames:
     @pytest.mark.parametrize(
         ("name", "says"),
@@ -216,7 +261,7 @@ class TestEvolve:
 
     def test_rotation_adds_a_secret_and_lets_the_others_expire(self) -> None:
         """Both work for a while: a rotation needs no downtime."""
-        new = secret_facts("dddddddd-0000-4000-8000-000000000002", created_at=LATER)
+        new = secret_facts("dddddddd-0000-4000-8000-000000000002", created_at=NOON + MINUTE)
         old = secret_facts(expires_at=LATER)
 
         state = fold(timed(created(), rotated(new, others_expire_at=LATER)))
@@ -226,13 +271,23 @@ class TestEvolve:
 
     def test_rotation_never_prolongs_a_secret(self) -> None:
         """One that ends sooner goes on doing so."""
-        first = created(secret=secret_facts(expires_at=NOON))
+        first = created(secret=secret_facts(expires_at=NOON + MINUTE))
         new = secret_facts("dddddddd-0000-4000-8000-000000000002")
 
         state = fold(timed(first, rotated(new, others_expire_at=LATER)))
 
         assert isinstance(state, Application)
-        assert state.secrets[secret_facts().id].expires_at == NOON
+        assert state.secrets[secret_facts().id].expires_at == NOON + MINUTE
+
+    @pytest.mark.parametrize("expires_at", [NOON, NOON - MINUTE])
+    def test_rotation_leaves_no_secret_that_is_past_its_end(self, expires_at: datetime) -> None:
+        """A life of many rotations has two secrets in the end, not many."""
+        new = secret_facts("dddddddd-0000-4000-8000-000000000002")
+
+        state = fold(timed(created(), rotated(new, others_expire_at=expires_at)))
+
+        assert isinstance(state, Application)
+        assert {new.id: new} == state.secrets
 
     def test_a_revoked_secret_is_gone(self) -> None:
         """An application may be without any."""
@@ -278,7 +333,20 @@ COMMANDS: some.SearchStrategy[Command] = some.one_of(
         reason=some.sampled_from(["requested", "owner_disabled", "organization_disabled"]),
     ),
     some.just(DeleteApplication()),
+    some.builds(
+        RotateSecret,
+        secret=some.builds(
+            secret_facts,
+            some.uuids().map(str),
+            created_at=some.integers(0, 9).map(lambda minutes: NOON + MINUTE * minutes),
+        ),
+        others_expire_at=some.integers(9, 20).map(lambda minutes: NOON + MINUTE * minutes),
+    ),
+    some.builds(RevokeSecret, secret_id=some.sampled_from([secret_facts().id, "none"])),
+    some.builds(RevokeTokens, not_before=some.just(LATER)),
 )
+# Made anew each time they are commanded; the others are quiet when repeated.
+UNIQUE = (CreateApplication, RotateSecret, RevokeSecret, RevokeTokens)
 
 
 def attempt(command: Command, state: State) -> list[Event]:
@@ -303,12 +371,13 @@ def test_whatever_is_commanded_the_history_folds_to_what_was_decided(
         for event in events:
             state = evolve(state, event, NOON + MINUTE * len(history))
             history.append(event)
-        if events and not isinstance(command, CreateApplication):
+        if events and not isinstance(command, UNIQUE):
             assert decide(command, state) == []
         if isinstance(state, Application):
             assert {event.application_id for event in history} == {state.application_id}
             assert history[-1].name == state.name
             assert clean_name(state.name) == state.name
+            assert len(state.secrets) <= LIVE_SECRETS
     assert state == fold(timed(*history))
     assert sum(isinstance(event, ApplicationDeleted) for event in history) <= 1
 

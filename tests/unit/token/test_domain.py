@@ -8,6 +8,7 @@ from shared.credentials import digest_of, new_client_secret
 from shared.events import NO_PRIVATE_DATA, Event, PrivateData
 from tests.unit.token.factories import NOON, Application, client_record
 
+SOON = NOON + timedelta(minutes=1)
 LATER = NOON + timedelta(hours=1)
 
 
@@ -89,12 +90,25 @@ def test_rotation_never_prolongs_a_secret() -> None:
     application = Application()
 
     record = after(
+        application.created(expires_at=SOON),
+        application.rotated(new_client_secret(), others_expire_at=LATER),
+    )
+
+    assert record is not None
+    assert record.secrets[0].expires_at == SOON
+
+
+def test_rotation_leaves_no_secret_that_is_past_its_end() -> None:
+    """Each of them would be compared with what a client presents."""
+    application = Application()
+
+    record = after(
         application.created(expires_at=NOON),
         application.rotated(new_client_secret(), others_expire_at=LATER),
     )
 
     assert record is not None
-    assert record.secrets[0].expires_at == NOON
+    assert [one.id for one in record.secrets] == ["s2"]
 
 
 def test_a_revoked_secret_is_gone_and_the_other_stays() -> None:
