@@ -3,7 +3,6 @@
 A caller presents an access token of the token service and acts as its application's owner.
 """
 
-import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -68,7 +67,6 @@ FEED_LIMIT = 1000
 FEED_WAIT_SECONDS = 30.0
 LOG_LIMIT = 2**63 - 1
 _BRANCHES = ("constrained-str", "ById")
-_VERSION = re.compile(r'^(?:W/)?"(\d{1,9})"$')
 NO_STORE = {"Cache-Control": "no-store"}
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -227,7 +225,7 @@ class ApplicationsApi:
         view = await self._visible_view(caller, request)
         body = await self._optional_body(request, RotateBody)
         overlap = self._settings.registry.secret_overlap if body.overlap is None else body.overlap
-        with _at_version(expected := _if_match(request)):
+        with _at_version(expected := _if_match(request, view["version"])):
             secret = await rotate_secret(
                 self._store,
                 view["id"],
@@ -255,8 +253,8 @@ class ApplicationsApi:
         """Remove the application; removing it again changes nothing and answers the same."""
         caller = await self._caller(request, WRITE)
         application_id = _id(request)
-        await self._manageable_history(caller, application_id)
-        with _at_version(expected := _if_match(request)):
+        history = await self._manageable_history(caller, application_id)
+        with _at_version(expected := _if_match(request, history[-1].version)):
             await change_application(
                 self._store,
                 application_id,
@@ -295,7 +293,7 @@ class ApplicationsApi:
         self, request: Request, caller: Caller, command: Change, *, version: int | None = None
     ) -> Response:
         view = await self._visible_view(caller, request)
-        with _at_version(expected := _if_match(request)):
+        with _at_version(expected := _if_match(request, view["version"])):
             await change_application(
                 self._store,
                 view["id"],
@@ -515,15 +513,16 @@ def _etag(view: dict[str, Any]) -> dict[str, str]:
     return {"ETag": f'"{view["version"]}"'}
 
 
-def _if_match(request: Request) -> int | None:
-    """Return the version that `If-Match` asks for. Raises Problem 412 for one we never gave."""
+def _if_match(request: Request, version: int) -> int | None:
+    """Return the version if `If-Match` names it, or None without one. Raises Problem 412."""
     value = request.headers.get("if-match")
     if value is None or value.strip() == "*":
         return None
-    match = _VERSION.match(value.strip())
-    if match is None:
+    # A weak one too, though RFC 9110 would not have it: proxies that compress make ours weak.
+    named = {one.strip().removeprefix("W/") for one in value.split(",")}
+    if f'"{version}"' not in named:
         raise _precondition_failed()
-    return int(match[1])
+    return version
 
 
 @contextmanager

@@ -171,7 +171,7 @@ class TestLife:
 
 
 class TestVersions:
-    @pytest.mark.parametrize("etag", ['"1"', 'W/"1"', "*"])
+    @pytest.mark.parametrize("etag", ['"1"', 'W/"1"', '"7", "1"', "*"])
     async def test_a_change_of_the_version_that_was_read_is_made(self, api: Api, etag: str) -> None:
         """`If-Match` as the answer gave it, or whichever there is."""
         path = f"/api/applications/{(await api.create())['id']}"
@@ -196,7 +196,7 @@ class TestVersions:
         created = await api.create()
         head = await api.house.head()
 
-        for etag in ('"2"', '"0"', '"x"', "1", '""', '"99999999999999999999"'):
+        for etag in ('"2"', '"0"', '"x"', "1", '""', '"2", "3"', ',"99999999999999999999"'):
             answer = await api.http.request(
                 method,
                 f"/api/applications/{created['id']}{suffix}",
