@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 
 from services.embedded.postgres import EmbeddedPostgres
-from services.registry.app import MIGRATIONS, SCHEMA
 from services.registry.directory import Directory
 from services.registry.ports import Append, NewEvent, Write
+from services.registry.schema import MIGRATIONS, SCHEMA
 from shared.credentials import digest_of, new_client_id, new_client_secret
 from shared.events import (
     ApplicationCreated,

@@ -22,6 +22,8 @@ from services.notifier import cli as notifier_cli
 from services.registry import app as registry_app
 from services.registry import cli as registry_cli
 from services.registry import demo
+from services.registry.applications_cli import applications
+from services.registry.events_cli import events
 from services.token import app as token_app
 from services.token import cli as token_cli
 from services.token import keys as signing_keys
@@ -63,8 +65,8 @@ for name, commands in {
     "keys": token_cli.keys,
     "organizations": registry_cli.organizations,
     "users": registry_cli.users,
-    "applications": registry_cli.applications,
-    "events": registry_cli.events,
+    "applications": applications,
+    "events": events,
     "notifications": notifier_cli.notifications,
     "projection": token_cli.projection,
 }.items():

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.resources import files
 
 from starlette.applications import Starlette
 
@@ -13,6 +12,7 @@ from services.registry.feed import Feed, Wakeup, listen
 from services.registry.internal import InternalApi
 from services.registry.relay import Relay
 from services.registry.rest import REFUSAL_HANDLERS, ApplicationsApi
+from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
 from services.registry.views import ApplicationViews
 from shared.bus import open_publisher
 from shared.config import Settings, load, secret
@@ -25,16 +25,11 @@ from shared.postgres import (
     Pool,
     create_pool,
     dsn_of,
-    migrations_in,
     require_migrated,
 )
 from shared.resource_server import BearerVerifier
 from shared.service_credential import load as load_credential
 from shared.web import PROBLEM_HANDLERS, background, health_routes
-
-SCHEMA = "registry"
-MIGRATIONS = migrations_in(files("services.registry") / "migrations")
-DATABASE_SETTING = "OAUTHAPPS_REGISTRY__DATABASE__URL"
 
 
 def create_app(settings: Settings) -> Starlette:

@@ -5,8 +5,8 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from services.registry.cli import open_desk
 from services.registry.creation import CreatedApplication, NewApplication, create
+from services.registry.desk import open_desk
 from services.registry.handlers import Context
 from shared.config import Settings
 

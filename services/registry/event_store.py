@@ -115,6 +115,12 @@ class EventStore:
         assert row is not None  # noqa: S101 - the first migration made the row
         return Head(str(row["epoch"]), row["position"])
 
+    async def begin_epoch(self) -> Head:
+        """Make the log another history from here on, and return its head."""
+        row = await self._pool.fetchrow(_NEW_EPOCH)
+        assert row is not None  # noqa: S101 - the first migration made the row
+        return Head(str(row["epoch"]), row["position"])
+
     async def barrier(self) -> None:
         """Return when every append that had begun before the call has ended."""
         async with self._pool.acquire() as connection, connection.transaction():
@@ -337,6 +343,7 @@ def _place(command: Append, position: int) -> list[Envelope]:
 _LOCK = "SELECT position FROM registry.log_head FOR UPDATE"
 _BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCK}"
 _HEAD = "SELECT epoch, position FROM registry.log_head"
+_NEW_EPOCH = "UPDATE registry.log_head SET epoch = gen_random_uuid() RETURNING epoch, position"
 
 # A statement of its own after the lock: only then does it see what the last writer committed.
 _STATE = """

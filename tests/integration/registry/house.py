@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from services.registry.app import MIGRATIONS, SCHEMA
 from services.registry.directory import Directory, Organization, User
 from services.registry.event_store import EventStore
 from services.registry.ports import Append, NewEvent, Write
+from services.registry.schema import MIGRATIONS, SCHEMA
 from services.registry.views import ApplicationViews
 from shared.credentials import digest_of, new_client_id, new_client_secret
 from shared.envelope import Envelope

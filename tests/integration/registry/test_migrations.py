@@ -3,7 +3,7 @@
 import uuid
 from datetime import UTC, datetime
 
-from services.registry.app import MIGRATIONS, SCHEMA
+from services.registry.schema import MIGRATIONS, SCHEMA
 from shared.postgres import connect, migrate
 from tests.integration.registry.house import House, session
 from tests.unit.registry.factories import rotated

@@ -1,0 +1,241 @@
+"""`oauthapps applications`: what the REST API does, for operators."""
+
+import uuid
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from services.registry.creation import NewApplication, create
+from services.registry.desk import Desk, Json, run_at_desk
+from services.registry.domain import (
+    ActivateApplication,
+    ApplicationNotFound,
+    Change,
+    DeactivateApplication,
+    DeleteApplication,
+    RenameApplication,
+    RevokeSecret,
+    RevokeTokens,
+)
+from services.registry.handlers import change_application
+from services.registry.rest import end_of_second, fact_of, now
+from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
+from services.registry.views import PAGE_LIMIT, ApplicationView, Filter
+from shared.config import parse_duration
+from shared.console import show, show_one
+
+applications = typer.Typer(help="OAuth applications.")
+
+
+@applications.command("create")
+def create_application(
+    context: typer.Context,
+    owner: Annotated[str, typer.Option(help="The owner's e-mail address or id.")],
+    name: Annotated[str, typer.Option(help="The application's name.")],
+    organization: Annotated[str | None, typer.Option(help="Name or id.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    *,
+    inactive: Annotated[bool, typer.Option("--inactive", help="Create it deactivated.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Add an application and print its secret, this once."""
+
+    async def work(desk: Desk) -> dict[str, Any]:
+        created = await create(
+            NewApplication(
+                name=name,
+                organization=organization,
+                owner=owner,
+                active=not inactive,
+                scopes=tuple(scope) if scope else None,
+            ),
+            by=None,
+            settings=desk.settings,
+            store=desk.store,
+            directory=desk.directory,
+            context=desk.context(),
+        )
+        view = await _found(desk, created.application_id)
+        return {**_row(view), "client_secret": created.client_secret}
+
+    row = run_at_desk(context, work)
+    show_one(row if as_json else _flat(row), as_json=as_json)
+
+
+@applications.command("list")
+def list_applications(context: typer.Context, *, as_json: Json = False) -> None:
+    """List all applications."""
+
+    async def work(desk: Desk) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            items, cursor = await desk.views.page(Filter(), limit=PAGE_LIMIT, cursor=cursor)
+            rows += [_row(one) for one in items]
+            if cursor is None:
+                return rows
+
+    columns = ["id", "client_id", "name", "organization", "owner", "active"]
+    show(run_at_desk(context, work), columns, as_json=as_json)
+
+
+@applications.command("show")
+def show_application(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002 - the argument's name in the help
+    """Show one application, by id or Client ID."""
+    row = _row(run_at_desk(context, lambda desk: _find(desk, id)))
+    show_one(row if as_json else _flat(row), as_json=as_json)
+
+
+@applications.command("history")
+def show_history(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002
+    """List what happened to one application, also after its end: then by id."""
+
+    async def work(desk: Desk) -> list[dict[str, Any]]:
+        known = await desk.views.find_by_client_id(id)
+        envelopes = await desk.store.load(known.id if known else _application_id(id))
+        if not envelopes:
+            raise ApplicationNotFound
+        return [fact_of(one) for one in envelopes]
+
+    rows = run_at_desk(context, work)
+    named = rows if as_json else [{**one, "name": one["data"].name} for one in rows]
+    show(named, ["version", "time", "type", "name", "actor", "position"], as_json=as_json)
+
+
+@applications.command("rename")
+def rename_application(
+    context: typer.Context,
+    id: str,  # noqa: A002
+    name: str,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Give an application another name."""
+    _change(context, id, RenameApplication(name=name), as_json=as_json)
+
+
+@applications.command("activate")
+def activate_application(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002
+    """Let an application obtain tokens."""
+    _change(context, id, ActivateApplication(), as_json=as_json)
+
+
+@applications.command("deactivate")
+def deactivate_application(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002
+    """Let an application obtain no more tokens."""
+    _change(context, id, DeactivateApplication(), as_json=as_json)
+
+
+@applications.command("rotate-secret")
+def rotate_application_secret(
+    context: typer.Context,
+    id: str,  # noqa: A002
+    overlap: Annotated[
+        str | None,
+        typer.Option(help="How long the old secret is good beside it: 24h, 30m, 0. [24h]"),
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Give an application a new secret and print it, this once."""
+    wanted = None if overlap is None else _overlap(overlap)
+
+    async def work(desk: Desk) -> dict[str, Any]:
+        found = await _find(desk, id)
+        secret = await rotate_secret(
+            desk.store,
+            found.id,
+            overlap=desk.settings.registry.secret_overlap if wanted is None else wanted,
+            context=desk.context(),
+        )
+        return {**_row(await _found(desk, found.id)), "client_secret": secret}
+
+    row = run_at_desk(context, work)
+    show_one(row if as_json else _flat(row), as_json=as_json)
+
+
+@applications.command("revoke-secret")
+def revoke_application_secret(
+    context: typer.Context,
+    id: str,  # noqa: A002
+    secret_id: Annotated[str, typer.Argument(help="As `show --json` lists it.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """End one secret of an application now."""
+    _change(context, id, RevokeSecret(secret_id=secret_id), as_json=as_json)
+
+
+@applications.command("revoke-tokens")
+def revoke_application_tokens(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002
+    """End the access tokens of an application that were issued up to now."""
+    _change(context, id, RevokeTokens(not_before=end_of_second(now())), as_json=as_json)
+
+
+@applications.command("delete")
+def delete_application(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002
+    """Remove an application for good."""
+
+    async def work(desk: Desk) -> ApplicationView:
+        found = await _find(desk, id)
+        await change_application(desk.store, found.id, DeleteApplication(), desk.context())
+        return found
+
+    gone = run_at_desk(context, work)
+    show_one({"id": gone.id, "name": gone.name, "deleted": True}, as_json=as_json)
+
+
+def _change(context: typer.Context, id_: str, command: Change, *, as_json: bool) -> None:
+    async def work(desk: Desk) -> ApplicationView:
+        found = await _find(desk, id_)
+        await change_application(desk.store, found.id, command, desk.context())
+        return await _found(desk, found.id)
+
+    row = _row(run_at_desk(context, work))
+    show_one(row if as_json else _flat(row), as_json=as_json)
+
+
+def _overlap(text: str) -> timedelta:
+    try:
+        overlap = parse_duration("0s" if text == "0" else text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--overlap") from None
+    if not isinstance(overlap, timedelta) or overlap > LONGEST_OVERLAP:
+        message = f"give at most {LONGEST_OVERLAP.days}d"
+        raise typer.BadParameter(message, param_hint="--overlap")
+    return overlap
+
+
+async def _find(desk: Desk, reference: str) -> ApplicationView:
+    known = await desk.views.find_by_client_id(reference)
+    return known or await _found(desk, _application_id(reference))
+
+
+async def _found(desk: Desk, application_id: str) -> ApplicationView:
+    view = await desk.views.find(application_id)
+    if view is None:
+        raise ApplicationNotFound
+    return view
+
+
+def _application_id(reference: str) -> str:
+    try:
+        return str(uuid.UUID(reference))
+    except ValueError:
+        raise ApplicationNotFound from None
+
+
+def _row(view: ApplicationView) -> dict[str, Any]:
+    return {name: getattr(view, name) for name in view.__struct_fields__}
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row for people: names instead of structures."""
+    secrets_ = [f"…{one.hint} (since {one.created_at:%Y-%m-%d})" for one in row["secrets"]]
+    return {
+        **row,
+        "organization": row["organization"].name,
+        "owner": row["owner"].name,
+        "secrets": secrets_,
+    }

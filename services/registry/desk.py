@@ -1,0 +1,96 @@
+"""Where an operator's commands are done: at the database itself, without a token."""
+
+import asyncio
+import getpass
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from services.registry.creation import FieldRefused
+from services.registry.directory import Directory
+from services.registry.domain import InvalidName, RegistryError
+from services.registry.event_store import EventStore
+from services.registry.feed import Feed, Wakeup
+from services.registry.handlers import Context
+from services.registry.rest import now, problem_of
+from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
+from services.registry.views import ApplicationViews
+from shared.config import Settings
+from shared.console import fail
+from shared.failures import TransientFailure
+from shared.postgres import (
+    TRANSIENT_ERRORS,
+    DatabaseError,
+    Pool,
+    create_pool,
+    dsn_of,
+    require_migrated,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a command of an operator works with."""
+
+    settings: Settings
+    pool: Pool
+    store: EventStore
+    views: ApplicationViews
+    directory: Directory
+    feed: Feed
+
+    def context(self) -> Context:
+        """Return the context of one command, done by the operator of this account."""
+        return Context(
+            command_id=str(uuid.uuid4()),
+            actor=f"cli:{getpass.getuser()}",
+            now=now,
+        )
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """Open the registry's database. Raises DatabaseError with the remedy."""
+    dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
+    pool = await create_pool(dsn, size=2)
+    try:
+        await require_migrated(pool, SCHEMA, MIGRATIONS)
+        async with EventStore(dsn, pool) as store:
+            yield Desk(
+                settings,
+                pool,
+                store,
+                ApplicationViews(pool),
+                Directory(pool),
+                Feed(pool, Wakeup(), asyncio.Event()),
+            )
+    finally:
+        await pool.close()
+
+
+def run_at_desk(context: typer.Context, work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+    """Do the work; whatever is refused becomes one line and status 1."""
+
+    async def with_desk() -> T:
+        async with open_desk(context.obj) as desk:
+            return await work(desk)
+
+    try:
+        return asyncio.run(with_desk())
+    except DatabaseError as error:
+        fail(str(error))
+    except TRANSIENT_ERRORS as error:
+        fail(f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}")
+    except FieldRefused as error:
+        fail(f"{'.'.join(map(str, error.path))}: {error}")
+    except InvalidName as error:
+        fail(f"name: {error}")
+    except (RegistryError, TransientFailure) as error:
+        fail(str(error) or problem_of(error).detail)
