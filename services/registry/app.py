@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.applications import Starlette
 
 from services.registry.directory import Directory
+from services.registry.documents import document_routes
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup, listen
 from services.registry.internal import InternalApi
@@ -91,7 +92,14 @@ def create_app(settings: Settings) -> Starlette:
                     window=settings.bus.confirm_window,
                 )
                 jobs.append(relay.run())
-            app.router.routes.extend([*health_routes(checks), *api.routes, *internal.routes])
+            app.router.routes.extend(
+                [
+                    *health_routes(checks),
+                    *document_routes(settings.public_url),
+                    *api.routes,
+                    *internal.routes,
+                ]
+            )
             await stack.enter_async_context(background(*jobs))
             try:
                 yield

@@ -5,6 +5,7 @@ import re
 import uuid
 from typing import Any
 
+import jsonschema
 import pytest
 
 from shared.credentials import digest_of, is_well_formed_secret
@@ -518,6 +519,20 @@ class TestFeed:
 
         async with asyncio.timeout(10):
             assert len((await waiting).json()) == 1
+
+
+async def test_events_are_described_for_machines(api: Api) -> None:
+    """Without a token, and a published event fits the schema that the registry gives."""
+    await api.create()
+    event = (await api.http.get("/api/events")).json()[-1]
+    document = await api.http.get("/asyncapi.json", headers={"Authorization": ""})
+    schema = await api.http.get(f"/schemas/{event['type']}.json", headers={"Authorization": ""})
+
+    assert document.json()["asyncapi"] == "3.0.0"
+    assert schema.headers["content-type"] == "application/schema+json"
+    jsonschema.validate(event, schema.json())
+    unknown = await api.http.get("/schemas/oauthapps.Nothing.v1.json")
+    assert "oauthapps.ApplicationCreated.v1" in problem(unknown, 404)["detail"]
 
 
 async def test_readiness_says_what_is_wrong_in_words(api: Api) -> None:
