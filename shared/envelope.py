@@ -25,7 +25,8 @@ class UndecodableEvent(Exception):
 class Metadata:
     """Who caused an event, and by which command.
 
-    `actor` is `user:<id>`, `client:<client_id>` or `cli:<account>`; never a name or an address.
+    `actor` is `user:<id>`, `client:<client_id>`, `cli:<account>` or `service:registry`;
+    never a name or an address.
     """
 
     command_id: str

@@ -15,6 +15,7 @@ from services.registry.relay import Relay
 from services.registry.rest import REFUSAL_HANDLERS, ApplicationsApi
 from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
 from services.registry.views import ApplicationViews
+from services.registry.withdrawal import watch
 from shared.bus import open_publisher
 from shared.config import Settings, load, secret
 from shared.garbage import settle
@@ -66,11 +67,12 @@ def create_app(settings: Settings) -> Starlette:
             )
             stack.push_async_callback(verifier.aclose)
             directory = Directory(pool)
+            views = ApplicationViews(pool)
             feed = Feed(pool, wakeup, stopping)
             api = ApplicationsApi(
                 settings,
                 store=store,
-                views=ApplicationViews(pool),
+                views=views,
                 directory=directory,
                 feed=feed,
                 verifier=verifier,
@@ -79,7 +81,7 @@ def create_app(settings: Settings) -> Starlette:
                 credential, pool=pool, feed=feed, store=store, directory=directory
             )
             checks = {"database": lambda: _check_database(pool)}
-            jobs = [listen(dsn, wakeup)]
+            jobs = [listen(dsn, wakeup), watch(store, views)]
             if amqp_url is not None:
                 relay = Relay(
                     dsn,

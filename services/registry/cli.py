@@ -9,9 +9,8 @@ import typer
 
 from services.registry.app import create_app
 from services.registry.desk import Desk, Json, run_at_desk
-from services.registry.directory import User
-from services.registry.domain import DeactivateApplication
-from services.registry.handlers import change_application
+from services.registry.directory import Organization, User
+from services.registry.withdrawal import withdraw
 from shared.config import with_port
 from shared.console import show, show_one
 from shared.server import bind, run
@@ -71,6 +70,31 @@ def list_organizations(context: typer.Context, *, as_json: Json = False) -> None
     show(rows, ["id", "name", "global_access", "active"], as_json=as_json)
 
 
+@organizations.command("disable")
+def disable_organization(context: typer.Context, name: str, *, as_json: Json = False) -> None:
+    """Disable an organization and deactivate its applications."""
+
+    async def work(desk: Desk) -> Organization:
+        found = await desk.directory.organization(name)
+        await desk.directory.set_organization_active(found.id, active=False)
+        await withdraw(desk.store, desk.views, desk.context())
+        return await desk.directory.organization(found.id)
+
+    show_one(asdict(run_at_desk(context, work)), as_json=as_json)
+
+
+@organizations.command("enable")
+def enable_organization(context: typer.Context, name: str, *, as_json: Json = False) -> None:
+    """Enable an organization; its applications stay as they are."""
+
+    async def work(desk: Desk) -> Organization:
+        found = await desk.directory.organization(name)
+        await desk.directory.set_organization_active(found.id, active=True)
+        return await desk.directory.organization(found.id)
+
+    show_one(asdict(run_at_desk(context, work)), as_json=as_json)
+
+
 @users.command("add")
 def add_user(
     context: typer.Context,
@@ -118,11 +142,7 @@ def disable_user(context: typer.Context, email: str, *, as_json: Json = False) -
     async def work(desk: Desk) -> User:
         user = await desk.directory.user(email)
         await desk.directory.set_user_active(user.id, active=False)
-        # An append that saw the user enabled has ended: what it added is in the list below.
-        await desk.store.barrier()
-        for application_id in await desk.views.active_ids_of(user.id):
-            command = DeactivateApplication(reason="owner_disabled")
-            await change_application(desk.store, application_id, command, desk.context())
+        await withdraw(desk.store, desk.views, desk.context())
         return await desk.directory.user(user.id)
 
     show_one(_user_row(run_at_desk(context, work)), as_json=as_json)

@@ -152,6 +152,10 @@ class Directory:
             raise UserUnknown("There is no such user.")
         return _user(row)
 
+    async def set_organization_active(self, organization_id: str, *, active: bool) -> None:
+        """Let applications of an organization work, or not."""
+        await self._pool.execute(_SET_ORGANIZATION_ACTIVE, organization_id, active)
+
     async def set_user_active(self, user_id: str, *, active: bool) -> None:
         """Let a user own applications that work, or not."""
         await self._pool.execute(_SET_USER_ACTIVE, user_id, active)
@@ -235,5 +239,6 @@ SELECT u.id, u.email, u.name, u.locale, u.active, u.administrator,
 """
 _USERS = _USER_WITH_ORGANIZATIONS + " ORDER BY lower(u.email)"
 _USER = _USER_WITH_ORGANIZATIONS + " WHERE u.id = $1 OR lower(u.email) = lower($2)"
+_SET_ORGANIZATION_ACTIVE = "UPDATE registry.organizations SET active = $2 WHERE id = $1"
 _SET_USER_ACTIVE = "UPDATE registry.users SET active = $2 WHERE id = $1"
 _RECIPIENT = "SELECT id::text AS id, email, name, locale, active FROM registry.users WHERE id = $1"

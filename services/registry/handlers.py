@@ -1,10 +1,11 @@
 """What is done with a command: load, decide, append. Nothing else happens here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from services.registry.domain import (
+    Application,
     Change,
     CreateApplication,
     NotCreated,
@@ -68,6 +69,34 @@ async def change_application(
                 raise
         else:
             return
+
+
+async def change_applications(
+    store: Store, commands: Mapping[str, Change], context: Context
+) -> int:
+    """Change several applications in one transaction; return how many had to be changed.
+
+    One that is gone is left out. Raises what `change_application` raises; then nothing changed.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        writes = []
+        for application_id, command in commands.items():
+            state, version = await _load(store, application_id)
+            if not isinstance(state, Application):
+                continue
+            new = tuple(NewEvent(event) for event in decide(command, state))
+            if new:
+                writes.append(Write(stream=application_id, expected_version=version, events=new))
+        if not writes:
+            break
+        try:
+            await store.append(_append(context, *writes))
+        except WrongExpectedVersion:
+            if attempt == ATTEMPTS:
+                raise
+        else:
+            return len(writes)
+    return 0
 
 
 async def _load(store: Store, application_id: str) -> tuple[State, int]:

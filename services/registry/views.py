@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from services.registry.domain import RegistryError
+from shared.events import DeactivationReason
 from shared.postgres import Pool
 
 PAGE_LIMIT = 200
@@ -122,9 +123,9 @@ class ApplicationViews:
         more = len(rows) > limit
         return items, _cursor(items[-1]) if more else None
 
-    async def active_ids_of(self, owner_id: str) -> list[str]:
-        """Return the active applications of an owner."""
-        return [str(row["id"]) for row in await self._pool.fetch(_ACTIVE_OF, owner_id)]
+    async def active_of_disabled(self) -> list[tuple[str, DeactivationReason]]:
+        """Return the active applications of disabled owners and organizations, and which it is."""
+        return [(str(row["id"]), row["reason"]) for row in await self._pool.fetch(_OF_DISABLED)]
 
 
 def _view(row: asyncpg.Record) -> ApplicationView:
@@ -201,4 +202,15 @@ _PAGE = (
  LIMIT $9
 """
 )
-_ACTIVE_OF = "SELECT id FROM registry.applications WHERE owner_id = $1 AND active ORDER BY id"
+# Of both reasons, the owner's.
+_OF_DISABLED = """
+SELECT DISTINCT ON (id) id, reason
+  FROM (SELECT a.id, 'owner_disabled' AS reason, 1 AS rank
+          FROM registry.applications a JOIN registry.users u ON u.id = a.owner_id
+         WHERE a.active AND NOT u.active
+         UNION ALL
+        SELECT a.id, 'organization_disabled', 2
+          FROM registry.applications a JOIN registry.organizations o ON o.id = a.organization_id
+         WHERE a.active AND NOT o.active) AS found
+ ORDER BY id, rank
+"""

@@ -1,0 +1,58 @@
+"""Withdrawing credentials with their owner: what the disabled own is deactivated.
+
+First the directory says who is disabled, then one append deactivates everything. A process that
+dies between the two leaves work for the watch, which every registry keeps.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+import asyncpg
+
+from services.registry.domain import DeactivateApplication, RegistryError
+from services.registry.event_store import EventStore
+from services.registry.handlers import Context, change_applications
+from services.registry.rest import now
+from services.registry.views import ApplicationViews
+from shared.failures import TransientFailure
+from shared.logs import get_logger
+from shared.postgres import TRANSIENT_ERRORS
+
+WATCH_SECONDS = 30.0
+_FAILURES = (RegistryError, TransientFailure, asyncpg.PostgresError, *TRANSIENT_ERRORS)
+log = get_logger(__name__)
+
+
+async def withdraw(store: EventStore, views: ApplicationViews, context: Context) -> int:
+    """Deactivate what disabled users and organizations own; return how many applications.
+
+    In one transaction: all of them or none. Raises WrongExpectedVersion, TransientFailure.
+    """
+    # An append that saw the owner enabled has ended: what it added is in the list below.
+    await store.barrier()
+    commands = {
+        application_id: DeactivateApplication(reason=reason)
+        for application_id, reason in await views.active_of_disabled()
+    }
+    return await change_applications(store, commands, context)
+
+
+async def watch(
+    store: EventStore,
+    views: ApplicationViews,
+    *,
+    context: Callable[[], Context] = lambda: Context(
+        command_id=str(uuid.uuid4()), actor="service:registry", now=now
+    ),
+) -> None:
+    """Finish what a process that died began, until cancelled."""
+    while True:
+        try:
+            if await views.active_of_disabled():
+                count = await withdraw(store, views, context())
+                log.warning("applications of disabled owners deactivated", applications=count)
+        except _FAILURES as failure:
+            # Also a schema that is not there yet: the watch outlives it, as the registry does.
+            log.warning("watch over disabled owners interrupted", reason=type(failure).__name__)
+        await asyncio.sleep(WATCH_SECONDS)
