@@ -11,8 +11,9 @@ from services.registry.documents import document_routes
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup, listen
 from services.registry.internal import InternalApi
+from services.registry.refusals import REFUSAL_HANDLERS
 from services.registry.relay import Relay
-from services.registry.rest import REFUSAL_HANDLERS, ApplicationsApi
+from services.registry.rest import ApplicationsApi
 from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
 from services.registry.views import ApplicationViews
 from services.registry.withdrawal import watch

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from services.registry.clock import end_of_second, now
 from services.registry.creation import NewApplication, create
 from services.registry.desk import Desk, Json, run_at_desk
 from services.registry.domain import (
@@ -19,7 +20,7 @@ from services.registry.domain import (
     RevokeTokens,
 )
 from services.registry.handlers import change_application
-from services.registry.rest import end_of_second, fact_of, now
+from services.registry.rest import fact_of
 from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
 from services.registry.views import PAGE_LIMIT, ApplicationView, Filter
 from shared.config import parse_duration

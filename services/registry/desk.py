@@ -10,13 +10,14 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from services.registry.clock import now
 from services.registry.creation import FieldRefused
 from services.registry.directory import Directory
 from services.registry.domain import InvalidName, RegistryError
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup
 from services.registry.handlers import Context
-from services.registry.rest import now, problem_of
+from services.registry.refusals import problem_of
 from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
 from services.registry.views import ApplicationViews
 from shared.config import Settings

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import asyncpg
 
+from services.registry.clock import now
 from services.registry.domain import DeactivateApplication, RegistryError
 from services.registry.event_store import EventStore
 from services.registry.handlers import Context, change_applications
-from services.registry.rest import now
 from services.registry.views import ApplicationViews
 from shared.failures import TransientFailure
 from shared.logs import get_logger

@@ -11,7 +11,19 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("registry", "token", "notifier", "embedded")
 MAIN = "services.__main__"
 # The modules that speak HTTP.
-WEB = frozenset({"app", "rest", "internal", "web", "routes", "documents", "introspection"})
+WEB = frozenset(
+    {
+        "app",
+        "rest",
+        "internal",
+        "web",
+        "routes",
+        "documents",
+        "refusals",
+        "queries",
+        "introspection",
+    }
+)
 # A library → the only modules that know it.
 ONLY_IN = {
     "aio_pika": {"shared.bus"},

@@ -1,0 +1,88 @@
+"""What the REST API is sent: the form of each body, and a sentence for each fault in one."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.registry.rotation import LONGEST_OVERLAP
+from shared.config import DurationOrZero
+from shared.problem import FieldError, Problem, pointer_to
+
+_BRANCHES = ("constrained-str", "ById")
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ById(_Body):
+    """A reference as the representation shows it."""
+
+    id: str
+    name: str | None = None
+
+
+Reference = Annotated[str, Field(min_length=1, max_length=320)] | ById
+
+
+class CreateBody(_Body):
+    """`POST /api/applications`. Organization and owner: an id, a name or address, or `{id}`."""
+
+    name: str
+    organization: Reference | None = None
+    owner: Reference | None = None
+    active: bool = True
+    scopes: list[str] | None = Field(default=None, max_length=100)
+
+
+class PatchBody(_Body):
+    """`PATCH /api/applications/{id}`, a JSON merge patch (RFC 7396)."""
+
+    name: str
+    version: int | None = Field(default=None, ge=1)
+
+
+class RotateBody(_Body):
+    """`POST /api/applications/{id}/rotate-secret`; without a body everything is the default."""
+
+    overlap: Annotated[DurationOrZero, Field(le=LONGEST_OVERLAP)] | None = None
+
+
+def parse(kind: type[Body], content: bytes) -> Body:
+    """Return a parsed body. Raises Problem 400 (not JSON) or 422 with a pointer for each fault."""
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        if faults[0]["type"] == "json_invalid":
+            raise Problem(400, "The body is not valid JSON.") from None
+        errors: dict[str, FieldError] = {}
+        for fault in faults:
+            # Of a union every branch complains; the member is named once.
+            pointer = pointer_to(*_without_branch(fault["loc"]))
+            errors.setdefault(pointer, FieldError(_sentence(fault, kind), pointer=pointer))
+        raise Problem(
+            422, "The body does not fit; see the errors.", errors=list(errors.values())
+        ) from None
+
+
+def _without_branch(path: Sequence[str | int]) -> list[str | int]:
+    """Return the way to a member, without the branch of `Reference` that pydantic puts second."""
+    return [part for at, part in enumerate(path) if at != 1 or part not in _BRANCHES]
+
+
+def _sentence(fault: Any, kind: type[BaseModel]) -> str:
+    if fault["type"] == "extra_forbidden":
+        return f"There is no such member; there are: {', '.join(kind.model_fields)}."
+    if fault["type"] == "missing":
+        return "This member is required."
+    text: str = fault["msg"]
+    return f"{text}." if text[-1] not in ".!?" else text
+
+
+def reference_of(given: str | ById | None) -> str | None:
+    """Return the id, name or address that was given, or None."""
+    return given.id if isinstance(given, ById) else given

@@ -1,0 +1,69 @@
+"""Parameters of a URL: each is checked, and a wrong one is named."""
+
+import uuid
+
+from starlette.requests import Request
+
+from shared.problem import FieldError, Problem
+
+
+def query_of(request: Request, *known: str) -> dict[str, str]:
+    """Return the query's parameters, empty ones left out. Raises Problem 400 for an unknown one."""
+    for name in request.query_params:
+        if name not in known:
+            raise parameter_problem(
+                name, f"There is no such parameter; there are: {', '.join(known)}."
+            )
+    return {name: value for name, value in request.query_params.items() if value != ""}
+
+
+def parameter_problem(name: str, detail: str) -> Problem:
+    """Return the answer to a parameter that cannot be used."""
+    return Problem(400, detail, errors=[FieldError(detail, parameter=name)])
+
+
+def whole(query: dict[str, str], name: str, default: int, *, least: int, most: int) -> int:
+    """Return a whole number, or the default. Raises Problem 400."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or not least <= int(text) <= most:
+        raise parameter_problem(name, f"Give a whole number from {least} to {most}.")
+    return int(text)
+
+
+def seconds(query: dict[str, str], name: str, *, most: float) -> float:
+    """Return a number of seconds, 0 by default. Raises Problem 400."""
+    try:
+        seconds = float(query.get(name, "0"))
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= most:
+        raise parameter_problem(name, f"Give seconds from 0 to {most:g}.")
+    return seconds
+
+
+def flag(text: str | None, name: str) -> bool | None:
+    """Return true or false, or None. Raises Problem 400."""
+    if text is None:
+        return None
+    if text not in ("true", "false"):
+        raise parameter_problem(name, "Give true or false.")
+    return text == "true"
+
+
+def text_of(text: str | None, name: str) -> str | None:
+    """Return a text to look for, or None. Raises Problem 400."""
+    if text is not None and ("\0" in text or len(text) > 255):
+        raise parameter_problem(name, "Give at most 255 characters, none of them NUL.")
+    return text
+
+
+def id_of(text: str | None, name: str) -> str | None:
+    """Return an id, or None. Raises Problem 400."""
+    if text is None:
+        return None
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise parameter_problem(name, "Give an id.") from None
