@@ -98,7 +98,7 @@ def create_app(settings: Settings) -> Starlette:
             app.router.routes.extend(
                 [
                     *health_routes(checks),
-                    *document_routes(settings.public_url),
+                    *document_routes(settings, api.operations),
                     *api.routes,
                     *internal.routes,
                 ]

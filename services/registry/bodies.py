@@ -3,12 +3,19 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from services.registry.rotation import LONGEST_OVERLAP
 from shared.config import DurationOrZero
 from shared.problem import FieldError, Problem, pointer_to
 
+OVERLAP = {
+    "description": "A duration such as 24h or 30m, or a number of seconds",
+    "anyOf": [
+        {"type": "string", "pattern": r"^\d{1,4}(ms|s|m|h)$", "examples": ["24h"]},
+        {"type": "number", "minimum": 0, "maximum": LONGEST_OVERLAP.total_seconds()},
+    ],
+}
 _BRANCHES = ("constrained-str", "ById")
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -21,17 +28,21 @@ class _Body(BaseModel):
 class ById(_Body):
     """A reference as the representation shows it."""
 
-    id: str
+    id: Annotated[str, Field(min_length=1)]
     name: str | None = None
 
 
+# What a name may be is for the domain to say; this is for the OpenAPI document.
+Name = Annotated[
+    str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"})
+]
 Reference = Annotated[str, Field(min_length=1, max_length=320)] | ById
 
 
 class CreateBody(_Body):
     """`POST /api/applications`. Organization and owner: an id, a name or address, or `{id}`."""
 
-    name: str
+    name: Name
     organization: Reference | None = None
     owner: Reference | None = None
     active: bool = True
@@ -41,14 +52,16 @@ class CreateBody(_Body):
 class PatchBody(_Body):
     """`PATCH /api/applications/{id}`, a JSON merge patch (RFC 7396)."""
 
-    name: str
+    name: Name
     version: int | None = Field(default=None, ge=1)
 
 
 class RotateBody(_Body):
     """`POST /api/applications/{id}/rotate-secret`; without a body everything is the default."""
 
-    overlap: Annotated[DurationOrZero, Field(le=LONGEST_OVERLAP)] | None = None
+    overlap: (
+        Annotated[DurationOrZero, Field(le=LONGEST_OVERLAP), WithJsonSchema(OVERLAP)] | None
+    ) = None
 
 
 def parse(kind: type[Body], content: bytes) -> Body:

@@ -1,20 +1,26 @@
-"""`/schemas/{type}.json` and `/asyncapi.json`: for everybody, without a token."""
+"""`/openapi.json`, `/asyncapi.json` and `/schemas/{type}.json`: for everybody, without a token."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.registry import openapi
+from services.registry.openapi import Operation
 from services.registry.schemas import TYPES, asyncapi, schema_of
+from shared.config import Settings
 from shared.problem import Problem
 from shared.web import json_response
 
 CACHING = {"Cache-Control": "public, max-age=300"}
 
 
-def document_routes(public_url: str) -> list[Route]:
+def document_routes(settings: Settings, operations: Sequence[Operation]) -> list[Route]:
     """Return the routes."""
+    public_url = settings.public_url
+    rest_api = openapi.document(operations, settings, version("oauthapps"))
 
     async def schema(request: Request) -> Response:
         name = TYPES.get(request.path_params["type"])
@@ -27,7 +33,11 @@ def document_routes(public_url: str) -> list[Route]:
     async def description(_request: Request) -> Response:
         return json_response(asyncapi(public_url, version("oauthapps")), headers=CACHING)
 
+    async def rest(_request: Request) -> Response:
+        return json_response(rest_api, headers=CACHING)
+
     return [
+        Route("/openapi.json", rest, methods=["GET"]),
         Route("/schemas/{type}.json", schema, methods=["GET"]),
         Route("/asyncapi.json", description, methods=["GET"]),
     ]

@@ -30,12 +30,19 @@ from services.registry.domain import (
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed
 from services.registry.handlers import Context, change_application
+from services.registry.openapi import CLOUDEVENTS, HISTORY, NOTHING, Operation
 from services.registry.permissions import may_manage
 from services.registry.ports import WrongExpectedVersion
 from services.registry.queries import flag, id_of, query_of, seconds, text_of, whole
 from services.registry.refusals import not_found, precondition_failed
 from services.registry.rotation import rotate_secret
-from services.registry.views import PAGE_LIMIT, ApplicationViews, Filter
+from services.registry.views import (
+    PAGE_LIMIT,
+    ApplicationPage,
+    ApplicationViews,
+    ApplicationWithSecret,
+    Filter,
+)
 from shared.config import Settings
 from shared.envelope import CLOUDEVENTS_BATCH_MEDIA_TYPE, Envelope, to_cloudevent
 from shared.problem import Problem
@@ -58,7 +65,28 @@ DEFAULT_PAGE = 50
 FEED_LIMIT = 1000
 FEED_WAIT_SECONDS = 30.0
 LOG_LIMIT = 2**63 - 1
+MERGE_PATCH = "application/merge-patch+json"
 NO_STORE = {"Cache-Control": "no-store"}
+Handler = Callable[[Request], Awaitable[Response]]
+
+_PAGE_QUERY: dict[str, dict[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": DEFAULT_PAGE},
+    "cursor": {"type": "string", "description": "`next_cursor` of the page before"},
+    "name": {"type": "string", "maxLength": 255, "description": "Part of the name, any case"},
+    "active": {"type": "boolean"},
+    "owner": {"type": "string", "description": "An id; empty is any"},
+    "organization": {"type": "string", "description": "An id; empty is any"},
+}
+_FEED_QUERY: dict[str, dict[str, Any]] = {
+    "after": {"type": "integer", "minimum": 0, "maximum": LOG_LIMIT, "default": 0},
+    "limit": {"type": "integer", "minimum": 1, "maximum": FEED_LIMIT, "default": 100},
+    "wait": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": FEED_WAIT_SECONDS,
+        "description": "Seconds to wait for an event when there is none",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,20 +118,100 @@ class ApplicationsApi:
         self._verifier = verifier
 
     @property
-    def routes(self) -> list[Route]:
-        """Return the routes; each method of a path has its own function."""
-        one = "/api/applications/{id}"
+    def operations(self) -> list[Operation]:
+        """Return everything that is served, as the router and the OpenAPI document need it."""
+        every = "/api/applications"
+        one = every + "/{id}"
+        change: dict[str, Any] = {"scope": WRITE, "conditional": True}
         return [
-            _route("/api/applications", GET=self.show_all, POST=self.create),
-            _route(one, GET=self.show, PATCH=self.rename, DELETE=self.delete),
-            _route(one + "/activate", POST=self.activate),
-            _route(one + "/deactivate", POST=self.deactivate),
-            _route(one + "/rotate-secret", POST=self.rotate_secret),
-            _route(one + "/revoke-tokens", POST=self.revoke_tokens),
-            _route(one + "/secrets/{secret_id}", DELETE=self.revoke_secret),
-            _route(one + "/events", GET=self.history),
-            _route("/api/events", GET=self.events),
+            Operation(
+                method="GET",
+                path=every,
+                handler=self.show_all,
+                scope=READ,
+                answer=ApplicationPage,
+                query=_PAGE_QUERY,
+            ),
+            Operation(
+                method="POST",
+                path=every,
+                handler=self.create,
+                scope=WRITE,
+                body=CreateBody,
+                answer=ApplicationWithSecret,
+                status=201,
+                refusals=[409],
+            ),
+            Operation(method="GET", path=one, handler=self.show, scope=READ),
+            Operation(
+                method="PATCH",
+                path=one,
+                handler=self.rename,
+                body=PatchBody,
+                body_type=MERGE_PATCH,
+                **change,
+            ),
+            Operation(
+                method="DELETE",
+                path=one,
+                handler=self.delete,
+                answer=NOTHING,
+                status=204,
+                **change,
+            ),
+            Operation(
+                method="POST",
+                path=one + "/activate",
+                handler=self.activate,
+                refusals=[422],
+                **change,
+            ),
+            Operation(method="POST", path=one + "/deactivate", handler=self.deactivate, **change),
+            Operation(
+                method="POST",
+                path=one + "/rotate-secret",
+                handler=self.rotate_secret,
+                body=RotateBody,
+                body_is_optional=True,
+                answer=ApplicationWithSecret,
+                **change,
+            ),
+            Operation(
+                method="POST", path=one + "/revoke-tokens", handler=self.revoke_tokens, **change
+            ),
+            Operation(
+                method="DELETE",
+                path=one + "/secrets/{secret_id}",
+                handler=self.revoke_secret,
+                answer=NOTHING,
+                status=204,
+                **change,
+            ),
+            Operation(
+                method="GET",
+                path=one + "/events",
+                handler=self.history,
+                scope=READ,
+                answer=HISTORY,
+            ),
+            Operation(
+                method="GET",
+                path="/api/events",
+                handler=self.events,
+                scope=EVENTS,
+                answer=CLOUDEVENTS,
+                answer_type=CLOUDEVENTS_BATCH_MEDIA_TYPE,
+                query=_FEED_QUERY,
+            ),
         ]
+
+    @property
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        paths: dict[str, dict[str, Handler]] = {}
+        for one in self.operations:
+            paths.setdefault(one.path, {})[one.method] = one.handler
+        return [_route(path, methods) for path, methods in paths.items()]
 
     async def create(self, request: Request) -> Response:
         """Add an application; the only answer that has its secret."""
@@ -156,7 +264,7 @@ class ApplicationsApi:
     async def rename(self, request: Request) -> Response:
         """Change what may be changed later: the name."""
         caller = await self._caller(request, WRITE)
-        body = await self._body(request, PatchBody, "application/merge-patch+json")
+        body = await self._body(request, PatchBody, MERGE_PATCH)
         return await self._change(
             request, caller, RenameApplication(name=body.name), version=body.version
         )
@@ -330,7 +438,7 @@ class ApplicationsApi:
         return envelopes
 
 
-def _route(path: str, **methods: Callable[[Request], Awaitable[Response]]) -> Route:
+def _route(path: str, methods: dict[str, Handler]) -> Route:
     async def dispatch(request: Request) -> Response:
         structlog.contextvars.bind_contextvars(method=request.method, path=request.url.path)
         method = "GET" if request.method == "HEAD" else request.method

@@ -5,6 +5,7 @@ import binascii
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
 import asyncpg
 import msgspec
@@ -20,6 +21,10 @@ class InvalidCursor(RegistryError):
     """The cursor is not one that this list gave out."""
 
 
+# In UTC; the schema says so.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class Named(msgspec.Struct, frozen=True, kw_only=True):
     """Something with an id and a name for people."""
 
@@ -32,9 +37,9 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     hint: str
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None = None
+    created_at: Moment
+    expires_at: Moment | None
+    last_used_at: Moment | None = None
 
 
 class ApplicationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,11 +52,24 @@ class ApplicationView(msgspec.Struct, frozen=True, kw_only=True):
     owner: Named
     active: bool
     scopes: list[str]
-    created_at: datetime
-    updated_at: datetime
-    last_used_at: datetime | None = None
+    created_at: Moment
+    updated_at: Moment
+    last_used_at: Moment | None = None
     secrets: list[SecretView]
     version: int
+
+
+class ApplicationWithSecret(ApplicationView, frozen=True, kw_only=True):
+    """The answer to creation and to rotation: the only one with a secret."""
+
+    client_secret: str
+
+
+class ApplicationPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of applications; without `next_cursor` it is the last."""
+
+    items: list[ApplicationView]
+    next_cursor: str | None
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,17 +12,8 @@ SERVICES = ("registry", "token", "notifier", "embedded")
 MAIN = "services.__main__"
 # The modules that speak HTTP.
 WEB = frozenset(
-    {
-        "app",
-        "rest",
-        "internal",
-        "web",
-        "routes",
-        "documents",
-        "refusals",
-        "queries",
-        "introspection",
-    }
+    {"app", "rest", "internal", "web", "routes", "documents", "refusals", "queries", "openapi"}
+    | {"introspection"}
 )
 # A library → the only modules that know it.
 ONLY_IN = {

@@ -1,0 +1,195 @@
+"""The OpenAPI 3.1 document, made from the operations that are served."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.registry.views import ApplicationPage, ApplicationView, ApplicationWithSecret
+from shared.config import Settings
+from shared.problem import PROBLEM_MEDIA_TYPE
+
+_SCHEMAS = "#/components/schemas/"
+_ANSWERS = (ApplicationView, ApplicationWithSecret, ApplicationPage)
+NOTHING = None
+HISTORY = "History"
+CLOUDEVENTS = "CloudEvents"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path: what it does (its handler's docstring), takes and answers.
+
+    `answer` is a struct, HISTORY, CLOUDEVENTS or NOTHING; `query` maps parameters to schemas.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[Request], Awaitable[Response]]
+    scope: str
+    answer: type[msgspec.Struct] | str | None = ApplicationView
+    status: int = 200
+    body: type[BaseModel] | None = None
+    body_is_optional: bool = False
+    body_type: str = "application/json"
+    answer_type: str = "application/json"
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    conditional: bool = False
+    refusals: Sequence[int] = ()
+
+
+def document(operations: Sequence[Operation], settings: Settings, version: str) -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    paths: dict[str, dict[str, Any]] = {}
+    schemas: dict[str, Any] = dict(_COMPONENTS)
+    schemas["Scope"] = {"type": "string", "enum": list(settings.scopes)}
+    schemas.update(msgspec.json.schema_components(_ANSWERS, ref_template=_SCHEMAS + "{name}")[1])
+    for one in operations:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
+        if one.body is not None:
+            body = one.body.model_json_schema(ref_template=_SCHEMAS + "{model}")
+            schemas.update(body.pop("$defs", {}))
+            for schema in body["properties"].get("scopes", {}).get("anyOf", ()):
+                if "items" in schema:
+                    # Which there are is for config.yml to say, not for the code.
+                    schema["items"] = {"$ref": _SCHEMAS + "Scope"}
+            schemas[one.body.__name__] = body
+    flow = {
+        "tokenUrl": f"{settings.issuer}/oauth2-token",
+        "scopes": {name: scope.description for name, scope in settings.scopes.items()},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "oauthapps registry",
+            "version": version,
+            "description": (
+                "Applications and their credentials. The caller acts as the owner of the "
+                "application whose access token it presents."
+            ),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": settings.public_url}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"oauth2": {"type": "oauth2", "flows": {"clientCredentials": flow}}},
+        },
+    }
+
+
+def _operation(one: Operation) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": "Done."}
+    if one.answer is not NOTHING:
+        name = one.answer if isinstance(one.answer, str) else one.answer.__name__
+        answer["content"] = {one.answer_type: {"schema": {"$ref": _SCHEMAS + name}}}
+    refusals = {400, 401, 403, 503, *one.refusals}
+    if "{" in one.path:
+        refusals.add(404)
+    if one.conditional:
+        refusals |= {409, 412}
+    if one.body is not None:
+        refusals |= {408, 413, 415, 422}
+    described: dict[str, Any] = {
+        "operationId": one.handler.__name__,
+        "summary": inspect.getdoc(one.handler),
+        "security": [{"oauth2": [one.scope]}],
+        "parameters": _parameters(one),
+        "responses": {
+            str(one.status): answer,
+            **{str(status): _REFUSAL for status in sorted(refusals)},
+        },
+    }
+    if one.body is not None:
+        described["requestBody"] = {
+            "required": not one.body_is_optional,
+            "content": {one.body_type: {"schema": {"$ref": _SCHEMAS + one.body.__name__}}},
+        }
+    return described
+
+
+def _parameters(one: Operation) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": part[1:-1],
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "format": "uuid"},
+        }
+        for part in one.path.split("/")
+        if part.startswith("{")
+    ]
+    parameters += [
+        {"name": name, "in": "query", "schema": dict(schema)} for name, schema in one.query.items()
+    ]
+    if one.conditional:
+        version = {"type": "string", "examples": ['"1"']}
+        parameters.append({"name": "If-Match", "in": "header", "schema": version})
+    return parameters
+
+
+_PROBLEM = {
+    "type": "object",
+    "description": "What is wrong and what to do (RFC 9457).",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "detail": {"type": "string"},
+                    "pointer": {"type": "string", "description": "JSON Pointer into the body"},
+                    "parameter": {"type": "string"},
+                },
+                "required": ["detail"],
+            },
+        },
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+_FACT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "format": "uuid"},
+        "type": {"type": "string"},
+        "time": {"type": "string", "format": "date-time"},
+        "position": {"type": "integer"},
+        "version": {"type": "integer"},
+        "actor": {"type": "string"},
+        "by": {"type": ["string", "null"]},
+        "data": {"type": "object", "description": "As in the public event; see docs/events.md"},
+    },
+    "required": ["id", "type", "time", "position", "version", "actor", "by", "data"],
+}
+_COMPONENTS = {
+    "Problem": _PROBLEM,
+    HISTORY: {
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": _FACT},
+            "next_cursor": {"type": "null"},
+        },
+        "required": ["items", "next_cursor"],
+    },
+    CLOUDEVENTS: {
+        "type": "array",
+        "description": "CloudEvents; the schema of each is at /schemas/{type}.json",
+        "items": {
+            "type": "object",
+            "required": ["specversion", "id", "source", "type", "sequence", "logepoch", "data"],
+        },
+    },
+}
+_REFUSAL = {
+    "description": "Refused; the problem says why and what to do.",
+    "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _SCHEMAS + "Problem"}}},
+}
