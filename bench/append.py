@@ -20,7 +20,7 @@ from shared.postgres import connect, create_pool
 
 WRITERS = 64
 MOST_PER_SECOND = 30_000
-_BARE_TABLE = "CREATE TABLE IF NOT EXISTS bare (position bigserial PRIMARY KEY, data jsonb)"
+_BARE_TABLE = "CREATE TABLE IF NOT EXISTS bare (position bigserial PRIMARY KEY, data json)"
 _BARE_INSERT = "INSERT INTO bare (data) VALUES ($1)"
 _BARE_ROW = '{"name": "x", "id": "00000000-0000-4000-8000-000000000000"}'
 
