@@ -204,7 +204,11 @@ async def _close(connection: AbstractConnection) -> None:
 def _place(url: str) -> str:
     """Return host and port: the part of the URL that may be logged."""
     parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or 5672}"
+    try:
+        return f"{parts.hostname}:{parts.port or 5672}"
+    except ValueError:
+        # An unescaped / or # in the password ends the address there: what is found is part of it.
+        return "a URL that cannot be read (is its password percent-encoded?)"
 
 
 def _reason(error: BaseException) -> str:

@@ -15,6 +15,8 @@ from shared.config import Database, secret
 from shared.logs import get_logger
 
 CONNECT_SECONDS = 5.0
+# How long to wait for one of a pool's connections. Longer than it takes to open one.
+ACQUIRE_SECONDS = 10.0
 # How long a migration waits for a server that has just been started.
 START_SECONDS = 30.0
 # Where `oauthapps up` keeps its database, under `var`.
@@ -49,6 +51,14 @@ else:
     Pool = asyncpg.Pool
 
 
+class _BoundedPool(Pool):
+    """A pool that is waited for as long as for a connection: the driver would wait for ever."""
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        """Return a connection, for `async with`. Raises TimeoutError."""
+        return super().acquire(timeout=ACQUIRE_SECONDS if timeout is None else timeout)
+
+
 class DatabaseError(Exception):
     """The database cannot be used; the message says what to do."""
 
@@ -80,15 +90,19 @@ async def create_pool(
     command_seconds: float = 30.0,
 ) -> Pool:
     """Return a pool that opens connections when they are needed, also when Postgres is down now."""
-    pool: Pool = await asyncpg.create_pool(
+    return await _BoundedPool(
         dsn,
         min_size=0,
         max_size=size,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300.0,
+        loop=None,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
         timeout=CONNECT_SECONDS,
         command_timeout=command_seconds,
         server_settings=SESSION_SETTINGS,
     )
-    return pool
 
 
 def migrations_in(folder: Traversable) -> list[Migration]:

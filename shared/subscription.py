@@ -20,6 +20,8 @@ from shared.failures import TransientFailure
 from shared.logs import get_logger
 
 INBOX_CAPACITY = 10_000
+# How long an answer may be under way and still tell where the head of the log is.
+BELIEVED_SECONDS = 15.0
 log = get_logger(__name__)
 
 
@@ -132,6 +134,9 @@ class Subscription:
             try:
                 # From the store, not from memory: what failed may have been stored or not.
                 self._cursor = await self._subscriber.load_cursor()
+                if self._inbox is not None:
+                    # What the bus has brought does not wait for a feed that may be out of reach.
+                    await self.receive(await self._inbox.take(0))
                 await self.catch_up()
                 pause = self._settings.retry_first.total_seconds()
                 while True:
@@ -178,20 +183,28 @@ class Subscription:
 
     async def catch_up(self, *, wait: float = 0.0) -> None:
         """Page the feed up to its head; at the head already, wait so many seconds for more."""
+        asked_at = _now()
         page = await self._feed.read(self._cursor.position, wait=wait)
         while True:
             if self._is_of_another_history(page):
                 if self._cursor != BEGINNING:
                     log.warning("another history: starting over", log_epoch=page.log_epoch)
                 self._cursor = await self._subscriber.start_over(page.log_epoch)
+                asked_at = _now()
                 page = await self._feed.read(self._cursor.position)
                 continue
             last = self._check_run(page)
             if last >= page.head:
                 await self._apply(page.envelopes, Cursor(page.log_epoch, last))
+                if _now() - asked_at > wait + BELIEVED_SECONDS:
+                    # We were stopped, or the line was: that was the head long ago.
+                    asked_at, wait = _now(), 0.0
+                    page = await self._feed.read(last)
+                    continue
                 await self._confirm()
                 return
             # The next page travels while this one is applied.
+            asked_at = _now()
             coming = asyncio.ensure_future(self._feed.read(last))
             try:
                 await self._apply(page.envelopes, Cursor(page.log_epoch, last))

@@ -41,6 +41,8 @@ class Attempt:
 
     async def __call__(self, claim: Claim, mailer: Mailer) -> Outcome:
         """Return how it ended. Cancelled, it leaves in `mailer.in_doubt` whether it may be sent."""
+        # The doubt about another mail, before this one has got as far as the mail server.
+        mailer.in_doubt = False
         try:
             async with asyncio.timeout(self._longest.total_seconds()):
                 return await self._send(claim, mailer)

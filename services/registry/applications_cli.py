@@ -57,8 +57,7 @@ def create_application(
             directory=desk.directory,
             context=desk.context(),
         )
-        view = await _found(desk, created.application_id)
-        return {**_row(view), "client_secret": created.client_secret}
+        return {**_row(created.view), "client_secret": created.client_secret}
 
     row = run_at_desk(context, work)
     show_one(row if as_json else _flat(row), as_json=as_json)
@@ -144,13 +143,13 @@ def rotate_application_secret(
 
     async def work(desk: Desk) -> dict[str, Any]:
         found = await _find(desk, id)
-        secret = await rotate_secret(
+        rotated = await rotate_secret(
             desk.store,
-            found.id,
+            found,
             overlap=desk.settings.registry.secret_overlap if wanted is None else wanted,
             context=desk.context(),
         )
-        return {**_row(await _found(desk, found.id)), "client_secret": secret}
+        return {**_row(rotated.view), "client_secret": rotated.client_secret}
 
     row = run_at_desk(context, work)
     show_one(row if as_json else _flat(row), as_json=as_json)

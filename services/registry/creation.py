@@ -5,6 +5,7 @@ The pages, the REST API and the command line all come through here.
 
 import uuid
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from services.registry.directory import (
     Directory,
@@ -17,6 +18,7 @@ from services.registry.domain import CreateApplication, RegistryError, clean_nam
 from services.registry.handlers import Context, create_application
 from services.registry.permissions import may_create_for, may_grant
 from services.registry.ports import Store
+from services.registry.views import ApplicationView, Named, SecretView
 from shared import credentials
 from shared.config import Settings
 from shared.events import SecretFacts
@@ -52,6 +54,8 @@ class CreatedApplication:
     application_id: str
     client_id: str
     client_secret: str = field(repr=False)
+    # Not read again: whoever has the only copy of the secret must not fail any more.
+    view: ApplicationView
 
 
 async def create(
@@ -90,11 +94,39 @@ async def create(
             id=str(uuid.uuid4()), hint=credentials.hint_of(secret), created_at=context.now()
         ),
     )
-    await create_application(store, command, credentials.digest_of(secret), context)
+    began = await create_application(store, command, credentials.digest_of(secret), context)
     return CreatedApplication(
         application_id=command.application_id,
         client_id=command.client_id,
         client_secret=secret,
+        view=_view(command, began, owner, organization),
+    )
+
+
+def _view(
+    command: CreateApplication, began: datetime, owner: User, organization: Organization
+) -> ApplicationView:
+    """Return what the read model shows of it now."""
+    secret = command.secret
+    return ApplicationView(
+        id=command.application_id,
+        client_id=command.client_id,
+        name=command.name,
+        organization=Named(id=organization.id, name=organization.name),
+        owner=Named(id=owner.id, name=owner.name),
+        active=command.active,
+        scopes=list(command.scopes),
+        created_at=began,
+        updated_at=began,
+        secrets=[
+            SecretView(
+                id=secret.id,
+                hint=secret.hint,
+                created_at=secret.created_at,
+                expires_at=secret.expires_at,
+            )
+        ],
+        version=1,
     )
 
 

@@ -30,6 +30,9 @@ from shared.tasks import end
 CHANNEL = "registry_log"
 # How long the outcome of a commit whose answer was lost is looked for.
 RESOLVE_SECONDS = 5.0
+# How long a writer that says nothing may keep the log's lock. Less than the above, so that an
+# outcome is known even when the commit never arrived and the server has not noticed the loss.
+SILENCE_SECONDS = 3
 log = get_logger(__name__)
 
 
@@ -249,6 +252,8 @@ class EventStore:
                     else:
                         return
         except TimeoutError:
+            # Interrupted in the middle of a transaction: of no use to the next batch.
+            await self._disconnect()
             for one in batch:
                 _refuse(one, OutcomeUnknown("Postgres was lost at commit"))
 
@@ -341,7 +346,12 @@ def _place(command: Append, position: int) -> list[Envelope]:
 
 
 _LOCK = "SELECT position FROM registry.log_head FOR UPDATE"
-_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCK}"
+# The next statement follows at once, or the writer is stopped or cut off: then the server ends its
+# session, since nobody else can append as long as it holds the lock.
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED;"
+    f" SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'; {_LOCK}"
+)
 _HEAD = "SELECT epoch, position FROM registry.log_head"
 _NEW_EPOCH = "UPDATE registry.log_head SET epoch = gen_random_uuid() RETURNING epoch, position"
 

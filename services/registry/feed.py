@@ -20,6 +20,7 @@ from shared.postgres import TRANSIENT_ERRORS, Pool, connect
 POLL_SECONDS = 1.0
 RECONNECT_SECONDS = 1.0
 SNAPSHOT_ROWS = 1000
+SNAPSHOT_SILENCE_SECONDS = 30
 log = get_logger(__name__)
 
 # Head and events in one statement, so that they belong together. The rows are the internal form,
@@ -57,9 +58,15 @@ class Wakeup:
         self._next.set()
         self._next = asyncio.Event()
 
-    async def wait(self, seconds: float, *, stopping: asyncio.Event) -> None:
+    @property
+    def coming(self) -> asyncio.Event:
+        """What is set when the log grows. Take it before reading, or what comes then is missed."""
+        return self._next
+
+    @staticmethod
+    async def wait(coming: asyncio.Event, seconds: float, *, stopping: asyncio.Event) -> None:
         """Return when the log has grown, after so many seconds, or when the service stops."""
-        waits = {asyncio.ensure_future(self._next.wait()), asyncio.ensure_future(stopping.wait())}
+        waits = {asyncio.ensure_future(coming.wait()), asyncio.ensure_future(stopping.wait())}
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -93,13 +100,14 @@ class Feed:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         while True:
+            coming = self._wakeup.coming
             row = await self._pool.fetchrow(_PAGE, after, limit)
             assert row is not None  # noqa: S101 - the first migration made the row
             left = deadline - loop.time()
             # A subscriber ahead of the head comes from another history: it must hear so at once.
             if row["events"] or left <= 0 or after > row["head"] or self._stopping.is_set():
                 return row
-            await self._wakeup.wait(min(left, POLL_SECONDS), stopping=self._stopping)
+            await self._wakeup.wait(coming, min(left, POLL_SECONDS), stopping=self._stopping)
 
 
 async def listen(dsn: str, wakeup: Callable[[], None]) -> None:
@@ -107,7 +115,8 @@ async def listen(dsn: str, wakeup: Callable[[], None]) -> None:
     while True:
         try:
             connection = await connect(dsn)
-        except TRANSIENT_ERRORS:
+        except (*TRANSIENT_ERRORS, asyncpg.PostgresError):
+            # Also one that is up and refuses us, as in a failover or while it is being restored.
             await asyncio.sleep(RECONNECT_SECONDS)
             continue
         try:
@@ -116,12 +125,14 @@ async def listen(dsn: str, wakeup: Callable[[], None]) -> None:
                 await asyncio.sleep(RECONNECT_SECONDS)
                 # Found dead here rather than never.
                 await connection.execute("SELECT 1")
-        except TRANSIENT_ERRORS as error:
+        except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
             log.warning("wake-up connection lost", reason=type(error).__name__)
         finally:
             connection.terminate()
 
 
+# A reader that takes no more must not keep a connection and a transaction for ever.
+_BOUND_SILENCE = f"SET LOCAL idle_in_transaction_session_timeout = '{SNAPSHOT_SILENCE_SECONDS}s'"
 _SNAPSHOT_HEAD = "SELECT epoch::text AS log_epoch, position FROM registry.log_head"
 
 # One line a client, ordered as LMDB orders them, secrets as they were added: the fold of the events
@@ -153,6 +164,7 @@ async def snapshot(pool: Pool) -> AsyncIterator[bytes]:
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
+        await connection.execute(_BOUND_SILENCE)
         head = await connection.fetchrow(_SNAPSHOT_HEAD)
         assert head is not None  # noqa: S101 - the first migration made the row
         yield encode_json(SnapshotHead(**dict(head))) + b"\n"

@@ -32,12 +32,16 @@ class Context:
 
 async def create_application(
     store: Store, command: CreateApplication, digest: str, context: Context
-) -> None:
-    """Add an application. Raises InvalidName, NameTaken, OwnerUnavailable, TransientFailure."""
+) -> datetime:
+    """Add an application and return when it began.
+
+    Raises InvalidName, NameTaken, OwnerUnavailable, TransientFailure.
+    """
     events = decide(command, NotCreated())
     new = tuple(NewEvent(event, PrivateData(secret_digest=digest)) for event in events)
     write = Write(stream=command.application_id, expected_version=0, events=new)
-    await store.append(_append(context, write))
+    (stored,) = await store.append(_append(context, write))
+    return stored.time
 
 
 async def change_application(

@@ -39,6 +39,7 @@ from services.registry.rotation import rotate_secret
 from services.registry.views import (
     PAGE_LIMIT,
     ApplicationPage,
+    ApplicationView,
     ApplicationViews,
     ApplicationWithSecret,
     Filter,
@@ -231,8 +232,8 @@ class ApplicationsApi:
             directory=self._directory,
             context=self._context(caller),
         )
-        view = await self._view(created.application_id)
-        answer = {**view, "client_secret": created.client_secret}
+        view = created.view
+        answer = {**_members(view), "client_secret": created.client_secret}
         location = {"Location": f"/api/applications/{created.application_id}"}
         return json_response(answer, 201, headers={**location, **NO_STORE, **_etag(view)})
 
@@ -285,17 +286,12 @@ class ApplicationsApi:
         view = await self._visible_view(caller, request)
         body = await self._optional_body(request, RotateBody)
         overlap = self._settings.registry.secret_overlap if body.overlap is None else body.overlap
-        with _at_version(expected := _if_match(request, view["version"])):
-            secret = await rotate_secret(
-                self._store,
-                view["id"],
-                overlap=overlap,
-                context=self._context(caller),
-                expected_version=expected,
+        with _at_version(_if_match(request, view.version)):
+            rotated = await rotate_secret(
+                self._store, view, overlap=overlap, context=self._context(caller)
             )
-        changed = await self._view(view["id"])
-        answer = {**changed, "client_secret": secret}
-        return json_response(answer, headers={**NO_STORE, **_etag(changed)})
+        answer = {**_members(rotated.view), "client_secret": rotated.client_secret}
+        return json_response(answer, headers={**NO_STORE, **_etag(rotated.view)})
 
     async def revoke_secret(self, request: Request) -> Response:
         """End one secret now."""
@@ -353,15 +349,15 @@ class ApplicationsApi:
         self, request: Request, caller: Caller, command: Change, *, version: int | None = None
     ) -> Response:
         view = await self._visible_view(caller, request)
-        with _at_version(expected := _if_match(request, view["version"])):
+        with _at_version(expected := _if_match(request, view.version)):
             await change_application(
                 self._store,
-                view["id"],
+                view.id,
                 command,
                 self._context(caller),
                 expected_version=version if expected is None else expected,
             )
-        changed = await self._view(view["id"])
+        changed = await self._view(view.id)
         return json_response(changed, headers=_etag(changed))
 
     async def _caller(self, request: Request, scope: str) -> Caller:
@@ -411,16 +407,16 @@ class ApplicationsApi:
             return kind()
         return await self._body(request, kind)
 
-    async def _view(self, application_id: str) -> dict[str, Any]:
+    async def _view(self, application_id: str) -> ApplicationView:
         view = await self._views.find(application_id)
         if view is None:
             raise not_found()
-        return {name: getattr(view, name) for name in view.__struct_fields__}
+        return view
 
-    async def _visible_view(self, caller: Caller, request: Request) -> dict[str, Any]:
+    async def _visible_view(self, caller: Caller, request: Request) -> ApplicationView:
         view = await self._view(_id(request))
         if not may_manage(
-            caller.user.actor, owner_id=view["owner"].id, organization_id=view["organization"].id
+            caller.user.actor, owner_id=view.owner.id, organization_id=view.organization.id
         ):
             # What may not be managed may not be known to exist either.
             raise not_found()
@@ -469,8 +465,12 @@ def fact_of(envelope: Envelope) -> dict[str, Any]:
     }
 
 
-def _etag(view: dict[str, Any]) -> dict[str, str]:
-    return {"ETag": f'"{view["version"]}"'}
+def _members(view: ApplicationView) -> dict[str, Any]:
+    return {name: getattr(view, name) for name in view.__struct_fields__}
+
+
+def _etag(view: ApplicationView) -> dict[str, str]:
+    return {"ETag": f'"{view.version}"'}
 
 
 def _if_match(request: Request, version: int) -> int | None:

@@ -1,41 +1,59 @@
 """Replacing an application's secret: the new one, and how long the old one is good beside it."""
 
 import uuid
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from msgspec import structs
 
 from services.registry.domain import RotateSecret
 from services.registry.handlers import Context, change_application
 from services.registry.ports import Store
+from services.registry.views import ApplicationView, SecretView
 from shared import credentials
 from shared.events import PrivateData, SecretFacts
 
 LONGEST_OVERLAP = timedelta(days=90)
 
 
-async def rotate_secret(
-    store: Store,
-    application_id: str,
-    *,
-    overlap: timedelta,
-    context: Context,
-    expected_version: int | None = None,
-) -> str:
-    """Give an application a new secret and return it; no overlap ends the others at once.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotatedSecret:
+    """What only the one who asked gets to see, and the application as it is now."""
 
-    Raises what `change_application` raises; then the application has the secrets it had.
+    client_secret: str = field(repr=False)
+    view: ApplicationView
+
+
+async def rotate_secret(
+    store: Store, view: ApplicationView, *, overlap: timedelta, context: Context
+) -> RotatedSecret:
+    """Give an application, as it was read, a new secret; no overlap ends the others at once.
+
+    Raises WrongExpectedVersion when it was changed since, and what `change_application` raises;
+    then the application has the secrets it had.
     """
     secret = credentials.new_client_secret()
     now = context.now()
-    command = RotateSecret(
-        secret=SecretFacts(id=str(uuid.uuid4()), hint=credentials.hint_of(secret), created_at=now),
-        others_expire_at=now + overlap,
-    )
+    facts = SecretFacts(id=str(uuid.uuid4()), hint=credentials.hint_of(secret), created_at=now)
     await change_application(
         store,
-        application_id,
-        command,
-        context,
-        expected_version=expected_version,
+        view.id,
+        RotateSecret(secret=facts, others_expire_at=now + overlap),
+        replace(context, now=lambda: now),
+        expected_version=view.version,
         private=PrivateData(secret_digest=credentials.digest_of(secret)),
     )
-    return secret
+    # Not read again: whoever has the only copy of the secret must not fail any more.
+    return RotatedSecret(client_secret=secret, view=_rotated(view, facts, now + overlap, now))
+
+
+def _rotated(
+    view: ApplicationView, facts: SecretFacts, until: datetime, now: datetime
+) -> ApplicationView:
+    """Return what the read model shows of it now."""
+    new = SecretView(
+        id=facts.id, hint=facts.hint, created_at=facts.created_at, expires_at=facts.expires_at
+    )
+    limits = ((one, min(until, one.expires_at or until)) for one in view.secrets)
+    others = [structs.replace(one, expires_at=limit) for one, limit in limits if limit > now]
+    return structs.replace(view, secrets=[*others, new], updated_at=now, version=view.version + 1)

@@ -146,12 +146,15 @@ def _read(path: Path, what: str, remedy: str) -> tuple[bytes, int]:
     try:
         # A pipe in the key's place must not make the service wait for its other end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        # Not `os.fdopen`: it refuses a folder and leaves it open, once for every look.
+        try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 message = f"{path}: {what} is not a regular file; {remedy}"
                 raise KeyUnusable(message)
-            return file.read(MOST_BYTES), stat.S_IMODE(found.st_mode)
+            return os.read(descriptor, MOST_BYTES), stat.S_IMODE(found.st_mode)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         message = f"{path}: no such file; {remedy}"
         raise KeyUnusable(message) from None

@@ -30,10 +30,13 @@ class Directory:
     def __init__(self, *people: Recipient) -> None:
         self.people = {one.id: one for one in people or (recipient(),)}
         self.reachable = True
+        self.hangs = False
 
     async def recipient(self, user_id: str) -> Recipient | None:
         if not self.reachable:
             raise RegistryUnavailable("registry: no answer")
+        if self.hangs:
+            await asyncio.Event().wait()
         return self.people.get(user_id)
 
 

@@ -5,7 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from services.notifier.attempt import Attempt
 from services.notifier.deliveries import Deliveries
+from services.notifier.rendering import Renderer
+from services.notifier.smtp import Mailer
 from shared.postgres import Pool
 from tests.integration.notifier.house import (
     Directory,
@@ -324,3 +327,29 @@ async def test_senders_come_back_after_the_database_was_away(
         )
         await record_one(deliveries)
         await eventually(lambda: is_in(deliveries, "sent"))
+
+
+async def test_doubt_about_one_mail_is_not_doubt_about_the_next(
+    deliveries: Deliveries, mail_server: SmtpServer
+) -> None:
+    """The second is given up before it gets to the mail server: it can be sent again in safety."""
+    values = settings(mail_server)
+    directory = Directory()
+    renderer = Renderer(
+        sender_name=values.sender_name,
+        sender_address=values.sender_address,
+        registry_url="http://registry.example",
+    )
+    attempt = Attempt(
+        directory, renderer, sender_address=values.sender_address, longest=timedelta(seconds=0.3)
+    )
+    mailer = Mailer(values.smtp)
+    await record_one(deliveries)
+    claim = await deliveries.claim(uuid.uuid4(), timedelta(seconds=20))
+    assert claim is not None
+    mail_server.hold()
+    assert (await attempt(claim, mailer)).ending == "unknown"
+
+    directory.hangs = True
+    assert (await attempt(claim, mailer)).ending == "deferred"
+    mail_server.release()

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -10,11 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from services.registry import event_store
+from services.registry import event_store, projection
 from services.registry.event_store import EventStore, OutcomeUnknown, StoreUnavailable
 from services.registry.ports import WrongExpectedVersion
 from services.registry.projection import NameTaken, OwnerUnavailable
 from shared.envelope import Envelope
+from shared.postgres import Connection
 from tests.integration.registry.house import House, append, session, without_private
 from tests.support.eventually import eventually
 from tests.support.tcp_proxy import TcpProxy
@@ -379,6 +380,50 @@ class TestLostConnections:
             again = await store.append(command)
 
         assert [one.position for one in again] == [1]
+        assert await house.positions() == [1]
+
+    async def test_a_look_up_that_took_too_long_leaves_nothing_behind(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It was waiting in a transaction; the next command must not find itself in that one."""
+        monkeypatch.setattr(event_store, "RESOLVE_SECONDS", 0.3)
+        async with proxied(house) as (proxy, dsn), house.store(dsn=dsn) as store:
+            async with commits_held(house):
+                waiting = asyncio.create_task(store.append(house.application().creation()))
+                await eventually(house.wait_for_lock)
+                proxy.drop_connections()
+                with pytest.raises(OutcomeUnknown):
+                    await waiting
+            await eventually(house.positions)
+
+            (stored,) = await store.append(house.application().creation())
+
+        assert stored.position == 2
+
+    async def test_a_writer_that_is_stopped_in_a_transaction_does_not_stop_the_others(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its session, and with it the log's lock, would stay as long as it is stopped."""
+        stopped, goes_on = asyncio.Event(), asyncio.Event()
+        apply = projection.apply
+
+        async def stop_once(connection: Connection, envelopes: Sequence[Envelope]) -> None:
+            if not stopped.is_set():
+                stopped.set()
+                await goes_on.wait()
+            await apply(connection, envelopes)
+
+        monkeypatch.setattr(projection, "apply", stop_once)
+        async with house.store() as store, house.store() as other:
+            waiting = asyncio.create_task(store.append(house.application().creation()))
+            await stopped.wait()
+            async with asyncio.timeout(10):
+                (stored,) = await other.append(house.application().creation())
+            goes_on.set()
+            with pytest.raises(StoreUnavailable):
+                await waiting
+
+        assert stored.position == 1
         assert await house.positions() == [1]
 
     async def test_a_server_that_refuses_to_say_does_not_end_the_writer(

@@ -2,17 +2,22 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from services.registry import feed as feed_module
 from services.registry.event_store import EventStore
-from services.registry.feed import Feed, Wakeup, listen
+from services.registry.feed import Feed, Wakeup, listen, snapshot
 from shared.envelope import decode_page
+from shared.postgres import Pool, connect, create_pool
 from shared.tasks import end
-from tests.integration.registry.house import House
+from tests.integration.registry.house import House, session
 from tests.support.eventually import eventually
 
 # So long that nothing but a wake-up can end a wait within a test.
@@ -192,3 +197,61 @@ async def test_who_is_ahead_of_the_log_hears_so_at_once(house: House, store: Eve
         page = await feed_of(house).page(7, 10, FOREVER)
 
     assert (page.envelopes, page.head) == ([], 1)
+
+
+@pytest.mark.usefixtures("_never_polls")
+async def test_what_is_appended_while_a_page_is_read_ends_the_wait(
+    house: House,
+) -> None:
+    """The page does not have it, and the wake-up comes before the wait."""
+    wakeup = Wakeup()
+    read = house.pool.fetchrow
+    pool = SimpleNamespace()
+    async with house.store(on_append=wakeup) as store, asyncio.timeout(10):
+
+        async def read_and_append(*arguments: Any) -> Any:
+            row = await read(*arguments)
+            pool.fetchrow = read
+            await store.append(house.application().creation())
+            return row
+
+        pool.fetchrow = read_and_append
+        page = await Feed(cast("Pool", pool), wakeup, asyncio.Event()).page(0, 10, FOREVER)
+
+    assert [one.position for one in page.envelopes] == [1]
+
+
+async def test_a_server_that_refuses_does_not_end_the_listening(house: House) -> None:
+    """After a failover, or while a database is restored, it may be up and not for us."""
+    name = urlsplit(house.dsn).path[1:]
+    elsewhere = urlsplit(house.dsn)._replace(path="/postgres").geturl()
+    async with listening(house), session(elsewhere) as operator:
+        await operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        try:
+            with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
+                await connect(house.dsn)
+            task = asyncio.create_task(listen(house.dsn, lambda: None))
+            await asyncio.wait({task}, timeout=0.5)
+            assert not task.done()
+        finally:
+            await operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            task.cancel()
+
+
+async def test_a_snapshot_that_nobody_reads_gives_its_connection_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight readers that hang would otherwise be the end of the registry's API."""
+    monkeypatch.setattr(
+        feed_module, "_BOUND_SILENCE", "SET LOCAL idle_in_transaction_session_timeout = '100ms'"
+    )
+    pool = await create_pool(house.dsn, size=1)
+    lines = cast("AsyncGenerator[bytes]", snapshot(pool))
+    try:
+        await anext(lines)
+        async with asyncio.timeout(5):
+            assert await pool.fetchval("SELECT 1") == 1
+    finally:
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
+            await lines.aclose()
+        pool.terminate()

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from services.registry.views import ApplicationViews
 from shared.credentials import digest_of, is_well_formed_secret
 from tests.integration.registry.api import Api, problem
 
@@ -544,3 +545,20 @@ async def test_readiness_says_what_is_wrong_in_words(api: Api) -> None:
 
     assert answer.status_code == 503
     assert "run `oauthapps migrate`" in answer.json()["checks"]["database"]
+
+
+async def test_a_database_that_goes_after_the_append_does_not_take_the_secret_along(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It exists by then; told to try again, its owner would only find the name taken."""
+
+    async def find(*_: object) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ApplicationViews, "find", find)
+        created = await api.create(scopes=["applications:read"])
+    secret = created.pop("client_secret")
+
+    assert secret
+    assert created == (await api.http.get(f"/api/applications/{created['id']}")).json()

@@ -171,3 +171,18 @@ async def test_a_wrong_password_is_a_known_failure(amqp_url: str) -> None:
         async with open_publisher(wrong, source=SOURCE, timeout_seconds=2):
             pass
     assert "hunter2" not in str(caught.value)
+
+
+async def test_a_password_that_was_not_escaped_is_not_told() -> None:
+    """The library takes it for the port; the message must not repeat it, nor the job die of it."""
+    inbox = Inbox()
+    url = "amqp://guest:s3cr/et@127.0.0.1/"
+    task = asyncio.create_task(follow(url, "test", inbox))
+    await asyncio.wait({task}, timeout=0.2)
+    assert not task.done()
+    task.cancel()
+
+    with pytest.raises(BusUnavailable) as failure:
+        async with open_publisher(url, source="x", timeout_seconds=1):
+            pass
+    assert "s3cr" not in str(failure.value)

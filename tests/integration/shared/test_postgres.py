@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from shared import postgres
 from shared.config import Database
 from shared.postgres import (
     Connection,
@@ -166,3 +167,18 @@ def test_without_a_database_the_message_names_the_setting(tmp_path: Path) -> Non
     """And what to start."""
     with pytest.raises(DatabaseError, match=r"oauthapps up.*or set SOME_SETTING"):
         dsn_of(Database(), tmp_path, setting="SOME_SETTING")
+
+
+async def test_a_pool_that_is_exhausted_is_not_waited_for_for_ever(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's own bound is for a statement, which has not even begun."""
+    monkeypatch.setattr(postgres, "ACQUIRE_SECONDS", 0.1)
+    pool = await create_pool(database_url, size=1)
+    try:
+        async with pool.acquire(), asyncio.timeout(5):
+            with pytest.raises(TimeoutError):
+                await pool.fetchval("SELECT 1")
+        assert await pool.fetchval("SELECT 1") == 1
+    finally:
+        pool.terminate()

@@ -8,10 +8,11 @@ from datetime import timedelta
 
 import pytest
 
+from shared import subscription as subscription_module
 from shared.config import Subscription as Settings
 from shared.envelope import Page, UndecodableEvent
 from shared.failures import TransientFailure
-from shared.subscription import Cursor, Inbox, Subscription, Verdict, judge
+from shared.subscription import BEGINNING, Cursor, Inbox, Subscription, Verdict, judge
 from shared.tasks import end
 from tests.support.eventually import eventually
 from tests.unit.shared.factories import envelope
@@ -234,3 +235,42 @@ async def test_a_feed_that_holds_back_what_it_has_is_not_believed() -> None:
         assert subscriber.confirmed.log_epoch is None
         feed.holes = 0
         await eventually(lambda: len(subscriber.applied) == 1)
+
+
+async def test_what_the_bus_brings_is_applied_while_the_feed_is_out_of_reach() -> None:
+    """A deactivation that has arrived must not wait until the registry can be asked again."""
+    feed, subscriber, inbox = PollingFeed(), MemorySubscriber(), Inbox()
+    feed.append(2)
+    inbox.set_connected(True)
+    async with following(feed, subscriber, inbox) as subscription:
+        await eventually(lambda: len(subscriber.applied) == 2)
+        feed.failures = 1_000_000
+        await eventually(lambda: subscription.trouble)
+        feed.append()
+        inbox.put(feed.log_epoch, feed.log[-1])
+        await eventually(lambda: len(subscriber.applied) == 3)
+
+
+async def test_an_answer_that_was_long_under_way_confirms_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that was stopped for hours finds one waiting; the head is not there any more."""
+    monkeypatch.setattr(subscription_module, "BELIEVED_SECONDS", 0.05)
+    feed, subscriber = PollingFeed(), MemorySubscriber()
+    feed.append(1)
+    subscription = Subscription(subscriber, feed, QUICK)
+    await subscription.catch_up()
+    subscriber.confirmed = BEGINNING
+    read = feed.read
+
+    async def late(after: int, *, wait: float = 0.0) -> Page:
+        page = await read(after)
+        await asyncio.sleep(0.1)
+        feed.append()
+        monkeypatch.setattr(feed, "read", read)
+        return page
+
+    monkeypatch.setattr(feed, "read", late)
+    await subscription.catch_up()
+
+    assert subscriber.confirmed == Cursor(feed.log_epoch, 2)

@@ -347,3 +347,17 @@ def test_a_draft_of_a_private_key_is_unreadable_to_others_before_its_first_byte(
 
     assert len(opened) == 2
     assert all(flags & os.O_EXCL and mode == 0o600 for flags, mode in opened)
+
+
+def test_looking_at_a_folder_in_the_place_of_a_key_leaves_nothing_open(
+    private: Path, public: Path
+) -> None:
+    """A container's mount of a missing file is a folder, and it is looked at once a second."""
+    descriptors = Path("/proc/self/fd")
+    private.mkdir()
+    before = len(list(descriptors.iterdir()))
+    for _ in range(10):
+        with pytest.raises(KeyUnusable, match="not a regular file"):
+            load(private, public)
+
+    assert before == len(list(descriptors.iterdir()))
