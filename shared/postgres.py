@@ -22,7 +22,15 @@ START_SECONDS = 30.0
 # Where `oauthapps up` keeps its database, under `var`.
 DATA_FOLDER = Path("postgres", "data")
 # Times are rendered into JSON by the server: always in the same zone.
-SESSION_SETTINGS = {"timezone": "UTC", "application_name": "oauthapps"}
+SESSION_SETTINGS = {
+    "timezone": "UTC",
+    "application_name": "oauthapps",
+    # A host that vanished keeps its session locks for a minute and not for hours: so long nobody
+    # else could lead the relay.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 _NUMBERED = re.compile(r"^(\d{4})_\w+\.sql$")
 log = get_logger(__name__)
 

@@ -72,6 +72,14 @@ class House:
         )
         return waiting
 
+    async def nobody_begins(self) -> bool:
+        """Tell whether no transaction of the log's waits for its lock."""
+        number: int = await self.pool.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event_type = 'Lock' AND query LIKE 'BEGIN%'"
+        )
+        return number == 0
+
     async def end_whoever_waits(self) -> None:
         """End the sessions that wait for a lock, as an operator or a failover does."""
         await self.pool.execute(

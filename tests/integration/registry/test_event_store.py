@@ -394,6 +394,12 @@ class TestLostConnections:
                 proxy.drop_connections()
                 with pytest.raises(OutcomeUnknown):
                     await waiting
+
+                async def is_over() -> bool:
+                    """A connection that was kept is interrupted before its lock is free."""
+                    return store._connection is None or await house.nobody_begins()
+
+                await eventually(is_over)
             await eventually(house.positions)
 
             (stored,) = await store.append(house.application().creation())
