@@ -144,10 +144,11 @@ class System:
         for service in (self.registry, self.token, self.notifier):
             self._stack.push_async_callback(service.kill)
         await self.run("migrate")
-        await self.run("keys", "generate")
-        await self.run("organizations", "add", "ACME")
-        await self.add_user("ada@example.com", "Ada", "--administrator")
-        await self.add_user("bob@example.com", "Bob")
+        await asyncio.gather(self.run("keys", "generate"), self.run("organizations", "add", "ACME"))
+        await asyncio.gather(
+            self.add_user("ada@example.com", "Ada", "--administrator"),
+            self.add_user("bob@example.com", "Bob"),
+        )
         for service in (self.registry, self.token, self.notifier):
             await service.start()
         for service in (self.registry, self.token, self.notifier):
