@@ -19,6 +19,9 @@ from shared.tasks import end
 
 log = get_logger(__name__)
 
+# Of answers that hold a secret, or that are true for a moment only.
+NO_STORE = {"Cache-Control": "no-store"}
+
 
 def json_response(
     value: Any,

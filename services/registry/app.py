@@ -6,11 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
 
+from services.registry.callers import Callers
 from services.registry.directory import Directory
 from services.registry.documents import document_routes
 from services.registry.event_store import EventStore
+from services.registry.events_rest import EventsApi
 from services.registry.feed import Feed, Wakeup, listen
 from services.registry.internal import InternalApi
+from services.registry.operations import routes_of
 from services.registry.refusals import REFUSAL_HANDLERS
 from services.registry.relay import Relay
 from services.registry.rest import ApplicationsApi
@@ -70,14 +73,12 @@ def create_app(settings: Settings) -> Starlette:
             directory = Directory(pool)
             views = ApplicationViews(pool)
             feed = Feed(pool, wakeup, stopping)
-            api = ApplicationsApi(
-                settings,
-                store=store,
-                views=views,
-                directory=directory,
-                feed=feed,
-                verifier=verifier,
+            callers = Callers(verifier, views, directory)
+            applications = ApplicationsApi(
+                settings, store=store, views=views, directory=directory, callers=callers
             )
+            events = EventsApi(feed=feed, callers=callers, source=settings.public_url)
+            operations = [*applications.operations, *events.operations]
             internal = InternalApi(
                 credential, pool=pool, feed=feed, store=store, directory=directory
             )
@@ -98,8 +99,8 @@ def create_app(settings: Settings) -> Starlette:
             app.router.routes.extend(
                 [
                     *health_routes(checks),
-                    *document_routes(settings, api.operations),
-                    *api.routes,
+                    *document_routes(settings, operations),
+                    *routes_of(operations),
                     *internal.routes,
                 ]
             )

@@ -20,7 +20,7 @@ from services.registry.domain import (
     RevokeTokens,
 )
 from services.registry.handlers import change_application
-from services.registry.rest import fact_of
+from services.registry.history import fact_of
 from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
 from services.registry.views import PAGE_LIMIT, ApplicationView, Filter
 from shared.config import parse_duration

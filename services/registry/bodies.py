@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from starlette.requests import Request
 
 from services.registry.rotation import LONGEST_OVERLAP
 from shared.config import DurationOrZero
 from shared.problem import FieldError, Problem, pointer_to
+from shared.web import read_body
 
 OVERLAP = {
     "description": "A duration such as 24h or 30m, or a number of seconds",
@@ -62,6 +64,23 @@ class RotateBody(_Body):
     overlap: (
         Annotated[DurationOrZero, Field(le=LONGEST_OVERLAP), WithJsonSchema(OVERLAP)] | None
     ) = None
+
+
+async def read_json(request: Request, kind: type[Body], *media_types: str, limit: int) -> Body:
+    """Return the parsed body; `limit` in bytes. Raises Problem 400, 408, 413, 415 or 422."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in ("application/json", *media_types):
+        raise Problem(415, "Send the body as application/json.")
+    return parse(kind, await read_body(request, limit=limit))
+
+
+async def read_optional_json(request: Request, kind: type[Body], *, limit: int) -> Body:
+    """Return the parsed body, or the defaults when there is none. Raises as `read_json` does."""
+    if request.headers.get("content-length", "0") == "0" and (
+        "transfer-encoding" not in request.headers
+    ):
+        return kind()
+    return await read_json(request, kind, limit=limit)
 
 
 def parse(kind: type[Body], content: bytes) -> Body:

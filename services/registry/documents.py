@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.registry import openapi
-from services.registry.openapi import Operation
+from services.registry.operations import Operation
 from services.registry.schemas import TYPES, asyncapi, schema_of
 from shared.config import Settings
 from shared.problem import Problem

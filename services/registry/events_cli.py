@@ -6,8 +6,8 @@ import typer
 
 from services.registry.desk import Desk, Json, run_at_desk
 from services.registry.event_store import Head
+from services.registry.queries import LOG_LIMIT
 from services.registry.republication import republish
-from services.registry.rest import LOG_LIMIT
 from services.registry.verification import Verification, verify
 from shared.bus import open_publisher
 from shared.config import Settings, secret

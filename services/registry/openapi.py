@@ -1,46 +1,18 @@
 """The OpenAPI 3.1 document, made from the operations that are served."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import Response
 
+from services.registry.operations import CLOUDEVENTS, HISTORY, NOTHING, Operation
 from services.registry.views import ApplicationPage, ApplicationView, ApplicationWithSecret
 from shared.config import Settings
 from shared.problem import PROBLEM_MEDIA_TYPE
 
 _SCHEMAS = "#/components/schemas/"
 _ANSWERS = (ApplicationView, ApplicationWithSecret, ApplicationPage)
-NOTHING = None
-HISTORY = "History"
-CLOUDEVENTS = "CloudEvents"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One method of one path: what it does (its handler's docstring), takes and answers.
-
-    `answer` is a struct, HISTORY, CLOUDEVENTS or NOTHING; `query` maps parameters to schemas.
-    """
-
-    method: str
-    path: str
-    handler: Callable[[Request], Awaitable[Response]]
-    scope: str
-    answer: type[msgspec.Struct] | str | None = ApplicationView
-    status: int = 200
-    body: type[BaseModel] | None = None
-    body_is_optional: bool = False
-    body_type: str = "application/json"
-    answer_type: str = "application/json"
-    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    conditional: bool = False
-    refusals: Sequence[int] = ()
 
 
 def document(operations: Sequence[Operation], settings: Settings, version: str) -> dict[str, Any]:

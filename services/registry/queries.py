@@ -6,6 +6,9 @@ from starlette.requests import Request
 
 from shared.problem import FieldError, Problem
 
+# Positions are bigint in Postgres.
+LOG_LIMIT = 2**63 - 1
+
 
 def query_of(request: Request, *known: str) -> dict[str, str]:
     """Return the query's parameters, empty ones left out. Raises Problem 400 for an unknown one."""

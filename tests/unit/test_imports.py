@@ -13,7 +13,7 @@ MAIN = "services.__main__"
 # The modules that speak HTTP.
 WEB = frozenset(
     {"app", "rest", "internal", "web", "routes", "documents", "refusals", "queries", "openapi"}
-    | {"introspection"}
+    | {"introspection", "events_rest", "callers", "bodies", "operations", "preconditions"}
 )
 # A library → the only modules that know it.
 ONLY_IN = {

@@ -1,0 +1,58 @@
+"""The operations of the REST API: one table from which routes and OpenAPI document are made."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.registry.views import ApplicationView
+
+Handler = Callable[[Request], Awaitable[Response]]
+NOTHING = None
+HISTORY = "History"
+CLOUDEVENTS = "CloudEvents"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path: what it does (its handler's docstring), takes and answers.
+
+    `answer` is a struct, HISTORY, CLOUDEVENTS or NOTHING; `query` maps parameters to schemas.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: str
+    answer: type[msgspec.Struct] | str | None = ApplicationView
+    status: int = 200
+    body: type[BaseModel] | None = None
+    body_is_optional: bool = False
+    body_type: str = "application/json"
+    answer_type: str = "application/json"
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    conditional: bool = False
+    refusals: Sequence[int] = ()
+
+
+def routes_of(operations: Iterable[Operation]) -> list[Route]:
+    """Return a route for each path."""
+    paths: dict[str, dict[str, Handler]] = {}
+    for one in operations:
+        paths.setdefault(one.path, {})[one.method] = one.handler
+    return [_route(path, methods) for path, methods in paths.items()]
+
+
+def _route(path: str, methods: Mapping[str, Handler]) -> Route:
+    async def dispatch(request: Request) -> Response:
+        structlog.contextvars.bind_contextvars(method=request.method, path=request.url.path)
+        method = "GET" if request.method == "HEAD" else request.method
+        return await methods[method](request)
+
+    return Route(path, dispatch, methods=list(methods))
