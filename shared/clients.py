@@ -24,7 +24,10 @@ class SecretRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ClientRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A client that exists. `not_before` refuses access tokens issued earlier."""
+    """A client that exists. `not_before` refuses access tokens issued earlier.
+
+    From `expires_at` on it obtains none.
+    """
 
     client_id: str
     application_id: str
@@ -34,6 +37,7 @@ class ClientRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     scopes: tuple[str, ...]
     secrets: tuple[SecretRecord, ...]
     not_before: datetime | None = None
+    expires_at: datetime | None = None
 
 
 class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,16 +38,27 @@ class ApplicationEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationCreated(ApplicationEvent):
-    """An application was added and may obtain tokens if it is active."""
+    """An application was added and may obtain tokens, if it is active, until `expires_at`."""
 
     active: bool = True
     scopes: tuple[str, ...] = ()
     secret: SecretFacts
+    description: str = ""
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationUpdated(ApplicationEvent):
-    """The application has a new name (the `name` every event carries is the one after it)."""
+    """The application is another; `changed` names the members that differ from before.
+
+    All of them stand here as they are now, the name among what every event carries. An event
+    without `changed` is from a time when only the name could change, and says nothing of the rest.
+    """
+
+    changed: tuple[str, ...] = ("name",)
+    description: str = ""
+    scopes: tuple[str, ...] = ()
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

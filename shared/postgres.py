@@ -30,6 +30,8 @@ SESSION_SETTINGS = {
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
+    # Compiling a plan takes longer than any statement of ours.
+    "jit": "off",
 }
 _NUMBERED = re.compile(r"^(\d{4})_\w+\.sql$")
 log = get_logger(__name__)
@@ -96,8 +98,13 @@ async def create_pool(
     *,
     size: int,
     command_seconds: float = 30.0,
+    custom_plans: bool = False,
 ) -> Pool:
-    """Return a pool that opens connections when they are needed, also when Postgres is down now."""
+    """Return a pool that opens connections when they are needed, also when Postgres is down now.
+
+    With `custom_plans` every statement is planned for its values, each time.
+    """
+    planning = {"plan_cache_mode": "force_custom_plan"} if custom_plans else {}
     return await _BoundedPool(
         dsn,
         min_size=0,
@@ -109,7 +116,7 @@ async def create_pool(
         record_class=asyncpg.Record,
         timeout=CONNECT_SECONDS,
         command_timeout=command_seconds,
-        server_settings=SESSION_SETTINGS,
+        server_settings={**SESSION_SETTINGS, **planning},
     )
 
 

@@ -13,6 +13,8 @@ from services.registry.event_store import EventStore
 from services.registry.events_rest import EventsApi
 from services.registry.feed import Feed, Wakeup, listen
 from services.registry.internal import InternalApi
+from services.registry.lists import ApplicationLists
+from services.registry.name_search import tidy
 from services.registry.operations import routes_of
 from services.registry.refusals import REFUSAL_HANDLERS
 from services.registry.relay import Relay
@@ -52,6 +54,8 @@ def create_app(settings: Settings) -> Starlette:
                 dsn,
                 size=settings.registry.database.pool_size,
                 command_seconds=settings.registry.database.command_timeout.total_seconds(),
+                # A plan for any filter is a plan for none.
+                custom_plans=True,
             )
             stack.callback(pool.terminate)
             wakeup = Wakeup()
@@ -75,7 +79,12 @@ def create_app(settings: Settings) -> Starlette:
             feed = Feed(pool, wakeup, stopping)
             callers = Callers(verifier, views, directory)
             applications = ApplicationsApi(
-                settings, store=store, views=views, directory=directory, callers=callers
+                settings,
+                store=store,
+                views=views,
+                lists=ApplicationLists(pool),
+                directory=directory,
+                callers=callers,
             )
             events = EventsApi(feed=feed, callers=callers, source=settings.public_url)
             operations = [*applications.operations, *events.operations]
@@ -83,7 +92,7 @@ def create_app(settings: Settings) -> Starlette:
                 credential, pool=pool, feed=feed, store=store, directory=directory
             )
             checks = {"database": lambda: _check_database(pool)}
-            jobs = [listen(dsn, wakeup), watch(store, views)]
+            jobs = [listen(dsn, wakeup), watch(store, views), tidy(pool)]
             if amqp_url is not None:
                 relay = Relay(
                     dsn,

@@ -1,32 +1,41 @@
 """`oauthapps applications`: what the REST API does, for operators."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
-from services.registry.clock import end_of_second, now
+from services.registry.clock import end_of_second, now, parse_moment
 from services.registry.creation import NewApplication, create
 from services.registry.desk import Desk, Json, run_at_desk
 from services.registry.domain import (
+    KEEP,
     ActivateApplication,
     ApplicationNotFound,
     Change,
     DeactivateApplication,
     DeleteApplication,
-    RenameApplication,
     RevokeSecret,
     RevokeTokens,
+    UpdateApplication,
 )
 from services.registry.handlers import change_application
 from services.registry.history import fact_of
+from services.registry.lists import PAGE_LIMIT, Filter, Order, Sort, Status
 from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
-from services.registry.views import PAGE_LIMIT, ApplicationView, Filter
+from services.registry.terms import admitted
+from services.registry.views import ApplicationView
 from shared.config import parse_duration
 from shared.console import show, show_one
 
 applications = typer.Typer(help="OAuth applications.")
+Expiry = typer.Option(
+    help="When it ends: 2026-12-31T00:00:00Z.", parser=parse_moment, metavar="MOMENT"
+)
+SecretExpiry = typer.Option(
+    help="When the new secret ends: 2026-12-31T00:00:00Z.", parser=parse_moment, metavar="MOMENT"
+)
 
 
 @applications.command("create")
@@ -36,6 +45,9 @@ def create_application(
     name: Annotated[str, typer.Option(help="The application's name.")],
     organization: Annotated[str | None, typer.Option(help="Name or id.")] = None,
     scope: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    expires_at: Annotated[datetime | None, Expiry] = None,
+    secret_expires_at: Annotated[datetime | None, SecretExpiry] = None,
     *,
     inactive: Annotated[bool, typer.Option("--inactive", help="Create it deactivated.")] = False,
     as_json: Json = False,
@@ -48,8 +60,11 @@ def create_application(
                 name=name,
                 organization=organization,
                 owner=owner,
+                description=description,
                 active=not inactive,
                 scopes=tuple(scope) if scope else None,
+                expires_at=expires_at,
+                secret_expires_at=secret_expires_at,
             ),
             by=None,
             settings=desk.settings,
@@ -64,14 +79,39 @@ def create_application(
 
 
 @applications.command("list")
-def list_applications(context: typer.Context, *, as_json: Json = False) -> None:
-    """List all applications."""
+def list_applications(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Option(help="A part of the name.")] = None,
+    owner: Annotated[str | None, typer.Option(help="E-mail address or id.")] = None,
+    organization: Annotated[
+        list[str] | None, typer.Option(help="Name or id; may be repeated.")
+    ] = None,
+    status: Annotated[
+        Status | None, typer.Option(help="active: obtains tokens now; expired: past its end.")
+    ] = None,
+    sort: Annotated[Sort, typer.Option(help="By what.")] = "name",
+    *,
+    descending: Annotated[bool, typer.Option("--descending", help="From the end.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the applications."""
 
     async def work(desk: Desk) -> list[dict[str, Any]]:
+        wanted = Filter(
+            name=name,
+            status=status,
+            owner_id=(await desk.directory.user(owner)).id if owner else None,
+            organization_ids=frozenset(
+                [(await desk.directory.organization(one)).id for one in organization]
+            )
+            if organization
+            else None,
+        )
+        order = Order(sort, descending=descending)
         rows: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:
-            items, cursor = await desk.views.page(Filter(), limit=PAGE_LIMIT, cursor=cursor)
+            items, cursor = await desk.lists.page(wanted, order, limit=PAGE_LIMIT, cursor=cursor)
             rows += [_row(one) for one in items]
             if cursor is None:
                 return rows
@@ -112,7 +152,34 @@ def rename_application(
     as_json: Json = False,
 ) -> None:
     """Give an application another name."""
-    _change(context, id, RenameApplication(name=name), as_json=as_json)
+    _change(context, id, UpdateApplication(name=name), as_json=as_json)
+
+
+@applications.command("update")
+def update_application(
+    context: typer.Context,
+    id: str,  # noqa: A002
+    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
+    description: Annotated[str | None, typer.Option(help="What it is for; '' for none.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="All it is to have; may be repeated.")
+    ] = None,
+    expires_at: Annotated[datetime | None, Expiry] = None,
+    *,
+    no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Let it live on.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Change an application; what is not named stays as it is."""
+    if no_expiry and expires_at is not None:
+        message = "give --expires-at or --no-expiry"
+        raise typer.BadParameter(message, param_hint="--no-expiry")
+    command = UpdateApplication(
+        name=KEEP if name is None else name,
+        description=KEEP if description is None else description,
+        scopes=KEEP if scope is None else tuple(scope),
+        expires_at=KEEP if expires_at is None and not no_expiry else expires_at,
+    )
+    _change(context, id, command, as_json=as_json)
 
 
 @applications.command("activate")
@@ -135,6 +202,7 @@ def rotate_application_secret(
         str | None,
         typer.Option(help="How long the old secret is good beside it: 24h, 30m, 0. [24h]"),
     ] = None,
+    expires_at: Annotated[datetime | None, SecretExpiry] = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -147,6 +215,7 @@ def rotate_application_secret(
             desk.store,
             found,
             overlap=desk.settings.registry.secret_overlap if wanted is None else wanted,
+            expires_at=expires_at,
             context=desk.context(),
         )
         return {**_row(rotated.view), "client_secret": rotated.client_secret}
@@ -189,7 +258,10 @@ def delete_application(context: typer.Context, id: str, *, as_json: Json = False
 def _change(context: typer.Context, id_: str, command: Change, *, as_json: bool) -> None:
     async def work(desk: Desk) -> ApplicationView:
         found = await _find(desk, id_)
-        await change_application(desk.store, found.id, command, desk.context())
+        change = command
+        if isinstance(change, UpdateApplication):
+            change = admitted(change, found, by=None, settings=desk.settings, now=now())
+        await change_application(desk.store, found.id, change, desk.context())
         return await _found(desk, found.id)
 
     row = _row(run_at_desk(context, work))

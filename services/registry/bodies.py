@@ -1,11 +1,21 @@
 """What the REST API is sent: the form of each body, and a sentence for each fault in one."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from starlette.requests import Request
 
+from services.registry.domain import KEEP, UpdateApplication
 from services.registry.rotation import LONGEST_OVERLAP
 from shared.config import DurationOrZero
 from shared.problem import FieldError, Problem, pointer_to
@@ -23,6 +33,14 @@ _BRANCHES = ("constrained-str", "ById")
 Body = TypeVar("Body", bound=BaseModel)
 
 
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        message = "Give a year from 1 to 9999, in UTC"
+        raise ValueError(message) from None
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -38,6 +56,8 @@ class ById(_Body):
 Name = Annotated[
     str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"})
 ]
+Scopes = Annotated[list[str], Field(max_length=100)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Reference = Annotated[str, Field(min_length=1, max_length=320)] | ById
 
 
@@ -45,25 +65,50 @@ class CreateBody(_Body):
     """`POST /api/applications`. Organization and owner: an id, a name or address, or `{id}`."""
 
     name: Name
+    description: str = ""
     organization: Reference | None = None
     owner: Reference | None = None
     active: bool = True
-    scopes: list[str] | None = Field(default=None, max_length=100)
+    scopes: Scopes | None = None
+    expires_at: Moment | None = None
+    secret_expires_at: Moment | None = None
 
 
 class PatchBody(_Body):
-    """`PATCH /api/applications/{id}`, a JSON merge patch (RFC 7396)."""
+    """`PATCH /api/applications/{id}`, a JSON merge patch (RFC 7396).
 
-    name: Name
+    What is absent stays. `null` removes: the description, or the end in `expires_at`.
+    """
+
+    name: Name = ""
+    description: str | None = None
+    active: bool = True
+    scopes: Scopes = []
+    expires_at: Moment | None = None
     version: int | None = Field(default=None, ge=1)
+
+    def command(self) -> UpdateApplication:
+        """Return what is to be changed."""
+        given = self.model_fields_set
+        return UpdateApplication(
+            name=self.name if "name" in given else KEEP,
+            description=(self.description or "") if "description" in given else KEEP,
+            active=self.active if "active" in given else KEEP,
+            scopes=tuple(self.scopes) if "scopes" in given else KEEP,
+            expires_at=self.expires_at if "expires_at" in given else KEEP,
+        )
 
 
 class RotateBody(_Body):
-    """`POST /api/applications/{id}/rotate-secret`; without a body everything is the default."""
+    """`POST /api/applications/{id}/rotate-secret`; without a body everything is the default.
+
+    `expires_at` is the end of the new secret, `overlap` how long the others live on beside it.
+    """
 
     overlap: (
         Annotated[DurationOrZero, Field(le=LONGEST_OVERLAP), WithJsonSchema(OVERLAP)] | None
     ) = None
+    expires_at: Moment | None = None
 
 
 async def read_json(request: Request, kind: type[Body], *media_types: str, limit: int) -> Body:

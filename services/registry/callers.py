@@ -62,6 +62,8 @@ class Callers:
         client = await self._views.caller(token.client_id)
         if client is None or not client.active:
             raise invalid_token()
+        if client.expires_at is not None and client.expires_at <= now():
+            raise invalid_token()
         if client.not_before is not None and token.issued_at < client.not_before.timestamp():
             raise invalid_token()
         try:

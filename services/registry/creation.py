@@ -14,22 +14,20 @@ from services.registry.directory import (
     User,
     UserUnknown,
 )
-from services.registry.domain import CreateApplication, RegistryError, clean_name
+from services.registry.domain import (
+    CreateApplication,
+    RegistryError,
+    clean_description,
+    clean_name,
+)
 from services.registry.handlers import Context, create_application
-from services.registry.permissions import may_create_for, may_grant
+from services.registry.permissions import may_create_for
 from services.registry.ports import Store
+from services.registry.terms import FieldRefused, ahead, grantable
 from services.registry.views import ApplicationView, Named, SecretView
 from shared import credentials
 from shared.config import Settings
 from shared.events import SecretFacts
-
-
-class FieldRefused(RegistryError):
-    """One member of what was asked cannot be done; `path` leads to it."""
-
-    def __init__(self, detail: str, *path: str | int) -> None:
-        super().__init__(detail)
-        self.path = path
 
 
 class Forbidden(RegistryError):
@@ -43,8 +41,11 @@ class NewApplication:
     name: str
     organization: str | None = None
     owner: str | None = None
+    description: str = ""
     active: bool = True
     scopes: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+    secret_expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,8 @@ async def create(
 ) -> CreatedApplication:
     """Add an application on behalf of a user, or of the operator (`by` is None).
 
-    Raises FieldRefused, Forbidden, InvalidName, NameTaken, OwnerUnavailable, TransientFailure;
-    then nothing was added.
+    Raises FieldRefused, Forbidden, InvalidName, InvalidDescription, NameTaken, OwnerUnavailable,
+    TransientFailure; then nothing was added.
     """
     name = clean_name(new.name)
     owner = await _owner(new, by, directory)
@@ -80,7 +81,9 @@ async def create(
     ):
         raise Forbidden("Only an administrator of the owner's organization may do this.")
     _check_place(owner, organization)
-    scopes = _scopes(new, by, settings)
+    wanted = settings.registry.default_scopes if new.scopes is None else new.scopes
+    scopes = grantable(wanted, by=by, settings=settings)
+    now = context.now()
     secret = credentials.new_client_secret()
     command = CreateApplication(
         application_id=str(uuid.uuid4()),
@@ -88,10 +91,15 @@ async def create(
         organization_id=organization.id,
         owner_id=owner.id,
         name=name,
+        description=clean_description(new.description),
         active=new.active,
         scopes=scopes,
+        expires_at=ahead(new.expires_at, now, "expires_at"),
         secret=SecretFacts(
-            id=str(uuid.uuid4()), hint=credentials.hint_of(secret), created_at=context.now()
+            id=str(uuid.uuid4()),
+            hint=credentials.hint_of(secret),
+            created_at=now,
+            expires_at=ahead(new.secret_expires_at, now, "secret_expires_at"),
         ),
     )
     began = await create_application(store, command, credentials.digest_of(secret), context)
@@ -114,8 +122,10 @@ def _view(
         name=command.name,
         organization=Named(id=organization.id, name=organization.name),
         owner=Named(id=owner.id, name=owner.name),
+        description=command.description,
         active=command.active,
         scopes=list(command.scopes),
+        expires_at=command.expires_at,
         created_at=began,
         updated_at=began,
         secrets=[
@@ -166,17 +176,3 @@ def _check_place(owner: User, organization: Organization) -> None:
         raise FieldRefused("The owner does not belong to this organization.", "owner")
     if not organization.active:
         raise FieldRefused("The organization is disabled.", "organization")
-
-
-def _scopes(new: NewApplication, by: User | None, settings: Settings) -> tuple[str, ...]:
-    wanted = settings.registry.default_scopes if new.scopes is None else new.scopes
-    for index, name in enumerate(wanted):
-        scope = settings.scopes.get(name)
-        if scope is None:
-            known = ", ".join(sorted(settings.scopes))
-            raise FieldRefused(f"There is no such scope; there are: {known}.", "scopes", index)
-        if by is not None and not may_grant(
-            by.actor, administrators_only=scope.administrators_only
-        ):
-            raise FieldRefused("Only an administrator may give this scope.", "scopes", index)
-    return tuple(dict.fromkeys(wanted))

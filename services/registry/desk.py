@@ -11,14 +11,15 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from services.registry.clock import now
-from services.registry.creation import FieldRefused
 from services.registry.directory import Directory
-from services.registry.domain import InvalidName, RegistryError
+from services.registry.domain import InvalidDescription, InvalidName, RegistryError
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup
 from services.registry.handlers import Context
+from services.registry.lists import ApplicationLists
 from services.registry.refusals import problem_of
 from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
+from services.registry.terms import FieldRefused
 from services.registry.views import ApplicationViews
 from shared.config import Settings
 from shared.console import fail
@@ -44,6 +45,7 @@ class Desk:
     pool: Pool
     store: EventStore
     views: ApplicationViews
+    lists: ApplicationLists
     directory: Directory
     feed: Feed
 
@@ -60,7 +62,7 @@ class Desk:
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     """Open the registry's database. Raises DatabaseError with the remedy."""
     dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
-    pool = await create_pool(dsn, size=2)
+    pool = await create_pool(dsn, size=2, custom_plans=True)
     try:
         await require_migrated(pool, SCHEMA, MIGRATIONS)
         async with EventStore(dsn, pool) as store:
@@ -69,6 +71,7 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
                 pool,
                 store,
                 ApplicationViews(pool),
+                ApplicationLists(pool),
                 Directory(pool),
                 Feed(pool, Wakeup(), asyncio.Event()),
             )
@@ -93,5 +96,7 @@ def run_at_desk(context: typer.Context, work: Callable[[Desk], Coroutine[Any, An
         fail(f"{'.'.join(map(str, error.path))}: {error}")
     except InvalidName as error:
         fail(f"name: {error}")
+    except InvalidDescription as error:
+        fail(f"description: {error}")
     except (RegistryError, TransientFailure) as error:
         fail(str(error) or problem_of(error).detail)

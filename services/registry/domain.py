@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum, auto
 from typing import assert_never
 
 from shared.events import (
@@ -25,6 +26,8 @@ from shared.events import (
 )
 
 NAME_LIMIT = 255
+DESCRIPTION_LIMIT = 2000
+_CHANGEABLE = ("name", "description", "scopes", "expires_at")
 # Secrets of one application that are good at the same time: the one in use, and its successor.
 LIVE_SECRETS = 2
 # They reorder what follows, so that a name can look like another one.
@@ -41,6 +44,10 @@ class InvalidName(RegistryError):
 
 class ApplicationNotFound(RegistryError):
     """There is no such application."""
+
+
+class InvalidDescription(RegistryError):
+    """The description cannot be used."""
 
 
 class SecretNotFound(RegistryError):
@@ -63,13 +70,28 @@ class CreateApplication:
     active: bool
     scopes: tuple[str, ...]
     secret: SecretFacts
+    description: str = ""
+    expires_at: datetime | None = None
+
+
+class Keep(Enum):
+    """What stands for a member that stays as it is, where None has a meaning of its own."""
+
+    KEEP = auto()
+
+
+KEEP = Keep.KEEP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RenameApplication:
-    """Give an application another name."""
+class UpdateApplication:
+    """Change what may be changed later. No `expires_at` (None) is no end."""
 
-    name: str
+    name: str | Keep = KEEP
+    description: str | Keep = KEEP
+    scopes: tuple[str, ...] | Keep = KEEP
+    expires_at: datetime | Keep | None = KEEP
+    active: bool | Keep = KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +134,7 @@ class RevokeTokens:
 
 
 Change = (
-    RenameApplication
+    UpdateApplication
     | ActivateApplication
     | DeactivateApplication
     | DeleteApplication
@@ -137,9 +159,11 @@ class Application:
     organization_id: str
     owner_id: str
     name: str
+    description: str
     active: bool
     scopes: tuple[str, ...]
     secrets: Mapping[str, SecretFacts]
+    expires_at: datetime | None
     not_before: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -182,6 +206,8 @@ def _create(command: CreateApplication, state: State) -> list[Event]:
             active=command.active,
             scopes=command.scopes,
             secret=command.secret,
+            description=clean_description(command.description),
+            expires_at=command.expires_at,
         )
     ]
 
@@ -189,10 +215,8 @@ def _create(command: CreateApplication, state: State) -> list[Event]:
 def _change(command: Change, state: Application) -> list[Event]:
     subject = _subject(state)
     match command:
-        case RenameApplication():
-            name = clean_name(command.name)
-            renamed = ApplicationUpdated(**{**subject, "name": name})
-            return [] if name == state.name else [renamed]
+        case UpdateApplication():
+            return _update(command, state)
         case ActivateApplication():
             return [] if state.active else [ApplicationActivated(**subject)]
         case DeactivateApplication():
@@ -210,6 +234,39 @@ def _change(command: Change, state: Application) -> list[Event]:
             return [TokensRevoked(**subject, not_before=command.not_before)]
         case _:
             assert_never(command)
+
+
+def _update(command: UpdateApplication, state: Application) -> list[Event]:
+    name = state.name if command.name is KEEP else clean_name(command.name)
+    description = (
+        state.description if command.description is KEEP else clean_description(command.description)
+    )
+    after = replace(
+        state,
+        name=name,
+        description=description,
+        scopes=state.scopes if command.scopes is KEEP else command.scopes,
+        expires_at=state.expires_at if command.expires_at is KEEP else command.expires_at,
+    )
+    changed = tuple(one for one in _CHANGEABLE if getattr(after, one) != getattr(state, one))
+    events: list[Event] = []
+    if changed:
+        updated = ApplicationUpdated(
+            application_id=after.application_id,
+            client_id=after.client_id,
+            organization_id=after.organization_id,
+            owner_id=after.owner_id,
+            name=after.name,
+            changed=changed,
+            description=after.description,
+            scopes=after.scopes,
+            expires_at=after.expires_at,
+        )
+        events.append(updated)
+    if command.active is not KEEP:
+        switch = ActivateApplication() if command.active else DeactivateApplication()
+        events += _change(switch, after)
+    return events
 
 
 def _rotation(command: RotateSecret, state: Application) -> ApplicationSecretRotated:
@@ -237,8 +294,10 @@ def evolve(state: State, event: Event, time: datetime) -> State:
         return Application(
             **subject_of(event),
             active=event.active,
+            description=event.description,
             scopes=event.scopes,
             secrets={event.secret.id: event.secret},
+            expires_at=event.expires_at,
             not_before=None,
             created_at=time,
             updated_at=time,
@@ -250,7 +309,8 @@ def evolve(state: State, event: Event, time: datetime) -> State:
     state = replace(state, updated_at=time)
     match event:
         case ApplicationUpdated():
-            return replace(state, name=event.name)
+            now = {member: getattr(event, member) for member in event.changed}
+            return replace(state, **now)
         case ApplicationActivated():
             return replace(state, active=True)
         case ApplicationDeactivated():
@@ -279,11 +339,8 @@ def fold(history: Iterable[tuple[Event, datetime]]) -> State:
 
 def clean_name(name: str) -> str:
     """Return the name without space around it. Raises InvalidName, which says what to do."""
-    for character in name:
-        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or (
-            character in _BIDIRECTIONAL_CONTROLS
-        ):
-            raise InvalidName("The name must not contain control characters.")
+    if any(map(_is_control, name)):
+        raise InvalidName("The name must not contain control characters.")
     name = name.strip()
     if all(unicodedata.category(character) in ("Cf", "Zs") for character in name):
         # Empty, or nothing in it but what nobody sees: zero-width spaces and joiners.
@@ -291,6 +348,25 @@ def clean_name(name: str) -> str:
     if len(name) > NAME_LIMIT:
         raise InvalidName(f"The name is too long: {len(name)} of {NAME_LIMIT} characters.")
     return name
+
+
+def clean_description(description: str) -> str:
+    """Return the description without space around it, its lines ending in LF.
+
+    Raises InvalidDescription, which says what to do.
+    """
+    description = description.replace("\r\n", "\n").strip()
+    if any(_is_control(character) for character in description if character not in "\n\t"):
+        raise InvalidDescription("The description must not contain control characters.")
+    if len(description) > DESCRIPTION_LIMIT:
+        length = f"{len(description)} of {DESCRIPTION_LIMIT} characters"
+        raise InvalidDescription(f"The description is too long: {length}.")
+    return description
+
+
+def _is_control(character: str) -> bool:
+    controls = ("Cc", "Cs", "Zl", "Zp")
+    return unicodedata.category(character) in controls or character in _BIDIRECTIONAL_CONTROLS
 
 
 def _living_on(

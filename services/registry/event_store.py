@@ -21,7 +21,7 @@ from services.registry import projection
 from services.registry.domain import RegistryError
 from services.registry.ports import Append, WrongExpectedVersion
 from shared.envelope import Envelope, Metadata, decode_event
-from shared.events import NO_PRIVATE_DATA
+from shared.events import NO_PRIVATE_DATA, Event
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.postgres import TRANSIENT_ERRORS, Connection, Pool, connect
@@ -200,11 +200,16 @@ class EventStore:
     ) -> tuple[list[Envelope], list[list[Envelope] | RegistryError]]:
         """Decide under the lock which commands can be stored, and give them their positions."""
         streams = list({write.stream for one in batch for write in one.command.writes})
-        row = await connection.fetchrow(_STATE, streams, [one.command.command_id for one in batch])
+        row = await connection.fetchrow(
+            _STATE,
+            streams,
+            [one.command.command_id for one in batch],
+            *projection.claims_of(event for _, event in _events(batch)),
+        )
         assert row is not None  # noqa: S101 - the first migration made the row
         versions = dict(zip(streams, row["versions"], strict=True))
         known = {str(one) for one in row["known"]}
-        refusals = await _refusals(connection, batch)
+        refusals = _refusals(batch, row["claims"])
         position: int = row["position"]
         placed: dict[str, list[Envelope]] = {}
         names: set[tuple[str, str, str]] = set()
@@ -291,18 +296,23 @@ def _refuse(waiting: _Waiting, error: Exception) -> None:
         waiting.done.set_exception(error)
 
 
-async def _refusals(
-    connection: Connection, batch: Sequence[_Waiting]
-) -> list[RegistryError | None]:
-    """Return for each command the read model's first objection, or None."""
-    events = [
+def _events(batch: Sequence[_Waiting]) -> list[tuple[int, Event]]:
+    """Return all events of a batch, each with the index of its command."""
+    return [
         (index, new.event)
         for index, one in enumerate(batch)
         for write in one.command.writes
         for new in write.events
     ]
+
+
+def _refusals(
+    batch: Sequence[_Waiting], claims: Sequence[tuple[bool, bool]]
+) -> list[RegistryError | None]:
+    """Return for each command the read model's first objection, or None."""
+    events = _events(batch)
     refusals: list[RegistryError | None] = [None] * len(batch)
-    objections = await projection.check(connection, [event for _, event in events])
+    objections = projection.objections((event for _, event in events), claims)
     for (index, _), objection in zip(events, objections, strict=True):
         refusals[index] = refusals[index] or objection
     return refusals
@@ -356,16 +366,17 @@ _HEAD = "SELECT epoch, position FROM registry.log_head"
 _NEW_EPOCH = "UPDATE registry.log_head SET epoch = gen_random_uuid() RETURNING epoch, position"
 
 # A statement of its own after the lock: only then does it see what the last writer committed.
-_STATE = """
+_STATE = f"""
 SELECT h.position,
        ARRAY (SELECT coalesce((SELECT max(e.version) FROM registry.events e
                                 WHERE e.stream = s.stream), 0)
                 FROM unnest($1::uuid[]) WITH ORDINALITY AS s (stream, n)
                ORDER BY n)                                                   AS versions,
        ARRAY (SELECT DISTINCT e.command_id FROM registry.events e
-               WHERE e.command_id = ANY ($2::uuid[]))                        AS known
+               WHERE e.command_id = ANY ($2::uuid[]))                        AS known,
+       ARRAY ({projection.CLAIMS})                                           AS claims
   FROM registry.log_head h
-"""
+"""  # noqa: S608 - a constant of ours
 
 # Events, head and wake-up in one round trip. The wake-up is sent at commit, once a batch.
 _INSERT = """

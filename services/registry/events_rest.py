@@ -8,11 +8,11 @@ from starlette.responses import Response
 from services.registry.callers import Callers
 from services.registry.feed import Feed
 from services.registry.operations import CLOUDEVENTS, Operation
+from services.registry.permissions import EVENTS_READ
 from services.registry.queries import LOG_LIMIT, query_of, seconds, whole
 from shared.envelope import CLOUDEVENTS_BATCH_MEDIA_TYPE, to_cloudevent
 from shared.web import NO_STORE, json_response
 
-EVENTS = "events:read"
 FEED_LIMIT = 1000
 FEED_WAIT_SECONDS = 30.0
 
@@ -44,7 +44,7 @@ class EventsApi:
                 method="GET",
                 path="/api/events",
                 handler=self.events,
-                scope=EVENTS,
+                scope=EVENTS_READ,
                 answer=CLOUDEVENTS,
                 answer_type=CLOUDEVENTS_BATCH_MEDIA_TYPE,
                 query=_FEED_QUERY,
@@ -53,7 +53,7 @@ class EventsApi:
 
     async def events(self, request: Request) -> Response:
         """Return the public feed: CloudEvents after a position, with a long poll."""
-        await self._callers.caller(request, EVENTS)
+        await self._callers.caller(request, EVENTS_READ)
         query = query_of(request, "after", "limit", "wait")
         page = await self._feed.page(
             whole(query, "after", 0, least=0, most=LOG_LIMIT),

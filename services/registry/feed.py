@@ -152,7 +152,8 @@ SELECT json_build_object(
                                                         ORDER BY s.position)
                                           FROM registry.application_secrets s
                                          WHERE s.application_id = a.id), '[]'),
-           'not_before',      a.not_before)::text
+           'not_before',      a.not_before,
+           'expires_at',      a.expires_at)::text
   FROM registry.applications a
  ORDER BY a.client_id
 """

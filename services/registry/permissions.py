@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+EVENTS_READ = "events:read"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
@@ -34,6 +36,11 @@ def administers(actor: Actor, organization_id: str) -> bool:
     )
 
 
-def may_grant(actor: Actor, *, administrators_only: bool) -> bool:
-    """Some scopes only an administrator may give to an application."""
+def may_grant(actor: Actor, scope: str, *, administrators_only: bool) -> bool:
+    """Some scopes only an administrator may give to an application.
+
+    The feed shows what happens in all organizations: whoever opens it must rule over all.
+    """
+    if scope == EVENTS_READ:
+        return actor.administrator and actor.has_global_access
     return actor.administrator or not administrators_only

@@ -4,10 +4,11 @@ Both run inside the transaction that appends, under the log's lock, so what they
 is. The table below is event → statement over all events of that type in a batch.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from services.registry.domain import RegistryError
+from services.registry.name_search import key_of, parts_of
 from shared.envelope import Envelope
 from shared.events import (
     ApplicationActivated,
@@ -31,51 +32,53 @@ class OwnerUnavailable(RegistryError):
     """The owner or the organization is disabled, or the owner does not belong to it."""
 
 
-# Which of these would contradict what is: a name twice, an application nobody may have.
-_CHECK = """
-SELECT EXISTS (SELECT FROM registry.applications a
-                WHERE a.owner_id        = c.owner_id
-                  AND a.organization_id = c.organization_id
-                  AND a.name            = c.name
-                  AND a.id             <> c.stream) AS taken,
-       EXISTS (SELECT FROM registry.memberships m
-                 JOIN registry.users         u ON u.id = m.user_id         AND u.active
-                 JOIN registry.organizations o ON o.id = m.organization_id AND o.active
-                WHERE m.user_id         = c.owner_id
-                  AND m.organization_id = c.organization_id) AS available
-  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[])
+# Which of the claims $3 to $6 would contradict what is: a name twice, an application nobody may
+# have. A part of the statement by which an append looks at the log, so that both are one.
+CLAIMS = """
+SELECT (EXISTS (SELECT FROM registry.applications a
+                 WHERE a.owner_id        = c.owner_id
+                   AND a.organization_id = c.organization_id
+                   AND a.name            = c.name
+                   AND a.id             <> c.stream),
+        EXISTS (SELECT FROM registry.memberships m
+                  JOIN registry.users         u ON u.id = m.user_id         AND u.active
+                  JOIN registry.organizations o ON o.id = m.organization_id AND o.active
+                 WHERE m.user_id         = c.owner_id
+                   AND m.organization_id = c.organization_id))
+  FROM unnest($3::uuid[], $4::uuid[], $5::uuid[], $6::text[])
        WITH ORDINALITY AS c (stream, owner_id, organization_id, name, n)
  ORDER BY n
 """
 
 NAMING_EVENTS = (ApplicationCreated, ApplicationUpdated)
 _NEEDS_OWNER = (ApplicationCreated, ApplicationActivated)
+_CLAIMING = NAMING_EVENTS + _NEEDS_OWNER
 
 
-async def check(connection: Connection, events: Sequence[Event]) -> list[RegistryError | None]:
-    """Return for each event why it cannot be appended, or None."""
-    asked = [
-        index
-        for index, event in enumerate(events)
-        if isinstance(event, NAMING_EVENTS + _NEEDS_OWNER)
+def claims_of(events: Iterable[Event]) -> list[list[str]]:
+    """Return the parameters of CLAIMS: what the events that claim something claim."""
+    claiming = [event for event in events if isinstance(event, _CLAIMING)]
+    return [
+        [one.application_id for one in claiming],
+        [one.owner_id for one in claiming],
+        [one.organization_id for one in claiming],
+        [one.name for one in claiming],
     ]
-    outcome: list[RegistryError | None] = [None] * len(events)
-    if not asked:
-        return outcome
-    subjects = [events[index] for index in asked]
-    rows = await connection.fetch(
-        _CHECK,
-        [one.application_id for one in subjects],
-        [one.owner_id for one in subjects],
-        [one.organization_id for one in subjects],
-        [one.name for one in subjects],
-    )
-    for index, event, row in zip(asked, subjects, rows, strict=True):
-        if isinstance(event, _NEEDS_OWNER) and not row["available"]:
-            outcome[index] = OwnerUnavailable()
-        elif isinstance(event, NAMING_EVENTS) and row["taken"]:
-            outcome[index] = NameTaken()
-    return outcome
+
+
+def objections(
+    events: Iterable[Event], claims: Iterable[tuple[bool, bool]]
+) -> Iterator[RegistryError | None]:
+    """Yield for each event why it cannot be appended, or None; `claims` are the rows of CLAIMS."""
+    rows = iter(claims)
+    for event in events:
+        taken, available = next(rows) if isinstance(event, _CLAIMING) else (False, True)
+        if isinstance(event, _NEEDS_OWNER) and not available:
+            yield OwnerUnavailable()
+        elif isinstance(event, NAMING_EVENTS) and taken:
+            yield NameTaken()
+        else:
+            yield None
 
 
 async def apply(connection: Connection, envelopes: Iterable[Envelope]) -> None:
@@ -111,26 +114,30 @@ WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::text[], $5::uuid[],
                          $6::uuid[], $7::text[], $8::boolean[], $9::text[], $10::uuid[],
                          $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
-                         $15::bigint[])
+                         $15::bigint[], $16::text[], $17::text[], $18::text[], $19::timestamptz[])
         AS one (id, version, time, client_id, organization_id,
                 owner_id, name, active, scopes, secret_id,
-                hint, digest, secret_created_at, expires_at,
-                position)
+                hint, digest, secret_created_at, secret_expires_at,
+                position, name_key, name_parts, description, expires_at)
 ), application AS (
     INSERT INTO registry.applications (id, client_id, organization_id, owner_id, name, active,
-                                       scopes, created_at, updated_at, version)
-    SELECT id, client_id, organization_id, owner_id, name, active,
-           string_to_array(scopes, ' '), time, time, version
-      FROM given
+                                       scopes, created_at, updated_at, version, description,
+                                       expires_at, name_key, name_parts, organization_key)
+    SELECT g.id, client_id, organization_id, owner_id, g.name, g.active,
+           string_to_array(scopes, ' '), time, time, version, description, expires_at,
+           name_key, array_to_tsvector(string_to_array(name_parts, E'\\x1f')),
+           coalesce(lower(o.name), '')
+      FROM given g LEFT JOIN registry.organizations o ON o.id = g.organization_id
 )
 INSERT INTO registry.application_secrets (id, application_id, hint, digest, created_at, expires_at,
                                           position)
-SELECT secret_id, id, hint, digest, secret_created_at, expires_at, position FROM given
+SELECT secret_id, id, hint, digest, secret_created_at, secret_expires_at, position FROM given
 """
 
 
 async def _created(connection: Connection, run: Sequence[Envelope]) -> None:
     events: list[Any] = [one.event for one in run]
+    keys = [key_of(one.name) for one in events]
     await connection.execute(
         _CREATE,
         *_facts(run),
@@ -146,6 +153,10 @@ async def _created(connection: Connection, run: Sequence[Envelope]) -> None:
         [one.secret.created_at for one in events],
         [one.secret.expires_at for one in events],
         [one.position for one in run],
+        keys,
+        [parts_of(key) for key in keys],
+        [one.description for one in events],
+        [one.expires_at for one in events],
     )
 
 
@@ -156,14 +167,45 @@ UPDATE registry.applications a
        AS c (id, version, time, value)
  WHERE a.id = c.id
 """
-_RENAME = _UPDATE.format(assignment="name = c.value", type="text")
+# What was not said to have changed stays: an event of an older version does not know it.
+_CHANGE = """
+UPDATE registry.applications a
+   SET version     = c.version,
+       updated_at  = c.time,
+       name        = c.name,
+       name_key    = c.name_key,
+       name_parts  = array_to_tsvector(string_to_array(c.name_parts, E'\\x1f')),
+       description = CASE WHEN c.changed LIKE '%|description|%' THEN c.description
+                          ELSE a.description END,
+       scopes      = CASE WHEN c.changed LIKE '%|scopes|%' THEN string_to_array(c.scopes, ' ')
+                          ELSE a.scopes END,
+       expires_at  = CASE WHEN c.changed LIKE '%|expires_at|%' THEN c.expires_at
+                          ELSE a.expires_at END
+  FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
+              $7::text[], $8::text[], $9::text[], $10::timestamptz[])
+       AS c (id, version, time, changed, name, name_key,
+             name_parts, description, scopes, expires_at)
+ WHERE a.id = c.id
+"""
 _SET_ACTIVE = _UPDATE.format(assignment="active = c.value", type="boolean")
 _SET_NOT_BEFORE = _UPDATE.format(assignment="not_before = c.value", type="timestamptz")
 _TOUCH = _UPDATE.format(assignment="id = c.value", type="uuid")
 
 
 async def _updated(connection: Connection, run: Sequence[Envelope]) -> None:
-    await connection.execute(_RENAME, *_facts(run), [one.event.name for one in run])
+    events: list[Any] = [one.event for one in run]
+    keys = [key_of(one.name) for one in events]
+    await connection.execute(
+        _CHANGE,
+        *_facts(run),
+        [f"|{'|'.join(one.changed)}|" for one in events],
+        [one.name for one in events],
+        keys,
+        [parts_of(key) for key in keys],
+        [one.description for one in events],
+        [" ".join(one.scopes) for one in events],
+        [one.expires_at for one in events],
+    )
 
 
 async def _activated(connection: Connection, run: Sequence[Envelope]) -> None:
@@ -222,13 +264,17 @@ async def _secret_rotated(connection: Connection, run: Sequence[Envelope]) -> No
     await connection.execute(_TOUCH, streams, versions, times, streams)
 
 
-_REVOKE_SECRETS = "DELETE FROM registry.application_secrets WHERE id = ANY ($1::uuid[])"
+_REVOKE_SECRETS = """
+DELETE FROM registry.application_secrets s
+ USING unnest($1::uuid[], $2::uuid[]) AS c (application_id, id)
+ WHERE s.application_id = c.application_id AND s.id = c.id
+"""
 
 
 async def _secret_revoked(connection: Connection, run: Sequence[Envelope]) -> None:
     events: list[Any] = [one.event for one in run]
-    await connection.execute(_REVOKE_SECRETS, [one.secret_id for one in events])
     facts = _facts(run)
+    await connection.execute(_REVOKE_SECRETS, facts[0], [one.secret_id for one in events])
     await connection.execute(_TOUCH, *facts, facts[0])
 
 

@@ -1,22 +1,29 @@
 """Parameters of a URL: each is checked, and a wrong one is named."""
 
 import uuid
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import TypeVar
 
 from starlette.requests import Request
 
+from services.registry.clock import parse_moment
 from shared.problem import FieldError, Problem
 
 # Positions are bigint in Postgres.
 LOG_LIMIT = 2**63 - 1
+Choice = TypeVar("Choice", bound=str)
 
 
-def query_of(request: Request, *known: str) -> dict[str, str]:
+def query_of(request: Request, *known: str, repeatable: Collection[str] = ()) -> dict[str, str]:
     """Return the query's parameters, empty ones left out. Raises Problem 400 for an unknown one."""
     for name in request.query_params:
         if name not in known:
             raise parameter_problem(
                 name, f"There is no such parameter; there are: {', '.join(known)}."
             )
+        if name not in repeatable and len(request.query_params.getlist(name)) > 1:
+            raise parameter_problem(name, "Give this parameter once.")
     return {name: value for name, value in request.query_params.items() if value != ""}
 
 
@@ -70,3 +77,31 @@ def id_of(text: str | None, name: str) -> str | None:
         return str(uuid.UUID(text))
     except ValueError:
         raise parameter_problem(name, "Give an id.") from None
+
+
+def ids_of(request: Request, name: str, *, most: int = 50) -> frozenset[str] | None:
+    """Return the ids of a parameter that may be repeated, or None. Raises Problem 400."""
+    found = {id_of(text, name) for text in request.query_params.getlist(name) if text != ""}
+    if len(found) > most:
+        raise parameter_problem(name, f"Give at most {most} ids.")
+    return frozenset(one for one in found if one is not None) or None
+
+
+def moment_of(text: str | None, name: str) -> datetime | None:
+    """Return a moment, or None. Raises Problem 400."""
+    if text is None:
+        return None
+    try:
+        # In a URL a plus sign that was not escaped is a space.
+        return parse_moment(text.replace(" ", "+"))
+    except ValueError as error:
+        raise parameter_problem(name, f"{str(error).capitalize()}.") from None
+
+
+def choice_of(text: str | None, name: str, choices: Sequence[Choice]) -> Choice | None:
+    """Return one of the choices, or None. Raises Problem 400."""
+    if text is None:
+        return None
+    if text not in choices:
+        raise parameter_problem(name, f"Give one of: {', '.join(choices)}.")
+    return choices[choices.index(text)]

@@ -6,11 +6,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.registry.creation import FieldRefused, Forbidden
+from services.registry.creation import Forbidden
+from services.registry.cursors import InvalidCursor
 from services.registry.directory import DirectoryError
 from services.registry.domain import (
     LIVE_SECRETS,
     ApplicationNotFound,
+    InvalidDescription,
     InvalidName,
     RegistryError,
     SecretNotFound,
@@ -18,7 +20,7 @@ from services.registry.domain import (
 )
 from services.registry.ports import WrongExpectedVersion
 from services.registry.projection import NameTaken, OwnerUnavailable
-from services.registry.views import InvalidCursor
+from services.registry.terms import FieldRefused
 from shared.failures import TransientFailure
 from shared.postgres import TRANSIENT_ERRORS
 from shared.problem import FieldError, Problem, pointer_to
@@ -30,6 +32,8 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901, PLR0912 - a table, i
     match error:
         case InvalidName():
             return field_problem(str(error), "name")
+        case InvalidDescription():
+            return field_problem(str(error), "description")
         case NameTaken():
             return Problem(
                 409,

@@ -20,32 +20,31 @@ from services.registry.bodies import (
 from services.registry.callers import Caller, Callers
 from services.registry.clock import end_of_second, now
 from services.registry.creation import NewApplication, create
-from services.registry.directory import Directory, User
+from services.registry.directory import Directory
 from services.registry.domain import (
     ActivateApplication,
     Change,
     DeactivateApplication,
     DeleteApplication,
-    RenameApplication,
     RevokeSecret,
     RevokeTokens,
 )
 from services.registry.event_store import EventStore
 from services.registry.handlers import change_application
 from services.registry.history import fact_of
+from services.registry.list_queries import LIST_QUERY, filter_of, limit_of, order_of
+from services.registry.lists import ApplicationLists
 from services.registry.operations import HISTORY, NOTHING, Operation
 from services.registry.permissions import may_manage
 from services.registry.preconditions import at_version, etag, if_match
-from services.registry.queries import flag, id_of, query_of, text_of, whole
 from services.registry.refusals import not_found
 from services.registry.rotation import rotate_secret
+from services.registry.terms import admitted
 from services.registry.views import (
-    PAGE_LIMIT,
     ApplicationPage,
     ApplicationView,
     ApplicationViews,
     ApplicationWithSecret,
-    Filter,
 )
 from shared.config import Settings
 from shared.envelope import Envelope
@@ -53,17 +52,7 @@ from shared.web import NO_STORE, json_response
 
 READ = "applications:read"
 WRITE = "applications:write"
-DEFAULT_PAGE = 50
 MERGE_PATCH = "application/merge-patch+json"
-
-_PAGE_QUERY: dict[str, dict[str, Any]] = {
-    "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": DEFAULT_PAGE},
-    "cursor": {"type": "string", "description": "`next_cursor` of the page before"},
-    "name": {"type": "string", "maxLength": 255, "description": "Part of the name, any case"},
-    "active": {"type": "boolean"},
-    "owner": {"type": "string", "description": "An id; empty is any"},
-    "organization": {"type": "string", "description": "An id; empty is any"},
-}
 
 
 class ApplicationsApi:
@@ -75,6 +64,7 @@ class ApplicationsApi:
         *,
         store: EventStore,
         views: ApplicationViews,
+        lists: ApplicationLists,
         directory: Directory,
         callers: Callers,
     ) -> None:
@@ -82,6 +72,7 @@ class ApplicationsApi:
         self._body_limit = settings.registry.max_body
         self._store = store
         self._views = views
+        self._lists = lists
         self._directory = directory
         self._callers = callers
 
@@ -98,7 +89,7 @@ class ApplicationsApi:
                 handler=self.show_all,
                 scope=READ,
                 answer=ApplicationPage,
-                query=_PAGE_QUERY,
+                query=LIST_QUERY,
             ),
             Operation(
                 method="POST",
@@ -114,7 +105,7 @@ class ApplicationsApi:
             Operation(
                 method="PATCH",
                 path=one,
-                handler=self.rename,
+                handler=self.update,
                 body=PatchBody,
                 body_type=MERGE_PATCH,
                 **change,
@@ -171,10 +162,13 @@ class ApplicationsApi:
         created = await create(
             NewApplication(
                 name=body.name,
+                description=body.description,
                 organization=reference_of(body.organization),
                 owner=reference_of(body.owner),
                 active=body.active,
                 scopes=None if body.scopes is None else tuple(body.scopes),
+                expires_at=body.expires_at,
+                secret_expires_at=body.secret_expires_at,
             ),
             by=caller.user,
             settings=self._settings,
@@ -188,21 +182,13 @@ class ApplicationsApi:
         return json_response(answer, 201, headers={**location, **NO_STORE, **etag(view.version)})
 
     async def show_all(self, request: Request) -> Response:
-        """Return a page of what the caller may see, by name."""
+        """Return a page of what the caller may see."""
         caller = await self._callers.caller(request, READ)
-        query = query_of(request, "limit", "cursor", "name", "active", "owner", "organization")
-        owner, organizations = _visible(caller.user)
-        items, next_cursor = await self._views.page(
-            Filter(
-                visible_owner=owner,
-                visible_organizations=organizations,
-                name=text_of(query.get("name"), "name"),
-                active=flag(query.get("active"), "active"),
-                owner_id=id_of(query.get("owner"), "owner"),
-                organization_id=id_of(query.get("organization"), "organization"),
-            ),
-            limit=whole(query, "limit", DEFAULT_PAGE, least=1, most=PAGE_LIMIT),
-            cursor=query.get("cursor"),
+        items, next_cursor = await self._lists.page(
+            filter_of(request, caller.user),
+            order_of(request),
+            limit=limit_of(request),
+            cursor=request.query_params.get("cursor") or None,
         )
         return json_response({"items": items, "next_cursor": next_cursor})
 
@@ -212,13 +198,13 @@ class ApplicationsApi:
         view = await self._visible_view(caller, request)
         return json_response(view, headers=etag(view.version))
 
-    async def rename(self, request: Request) -> Response:
-        """Change what may be changed later: the name."""
+    async def update(self, request: Request) -> Response:
+        """Change what may be changed later: name, description, scopes, expiry, active."""
         caller = await self._callers.caller(request, WRITE)
         body = await read_json(request, PatchBody, MERGE_PATCH, limit=self._body_limit)
-        return await self._change(
-            request, caller, RenameApplication(name=body.name), version=body.version
-        )
+        view = await self._visible_view(caller, request)
+        command = admitted(body.command(), view, by=caller.user, settings=self._settings, now=now())
+        return await self._change(request, caller, command, version=body.version)
 
     async def activate(self, request: Request) -> Response:
         """Let the application obtain tokens."""
@@ -238,7 +224,11 @@ class ApplicationsApi:
         overlap = self._settings.registry.secret_overlap if body.overlap is None else body.overlap
         with at_version(if_match(request, view.version)):
             rotated = await rotate_secret(
-                self._store, view, overlap=overlap, context=caller.context()
+                self._store,
+                view,
+                overlap=overlap,
+                expires_at=body.expires_at,
+                context=caller.context(),
             )
         answer = {**_members(rotated.view), "client_secret": rotated.client_secret}
         return json_response(answer, headers={**NO_STORE, **etag(rotated.view.version)})
@@ -316,14 +306,6 @@ class ApplicationsApi:
         ):
             raise not_found()
         return envelopes
-
-
-def _visible(user: User) -> tuple[str | None, frozenset[str] | None]:
-    """Return the owner and the organizations that limit what a user sees; None for no limit."""
-    actor = user.actor
-    if actor.administrator and actor.has_global_access:
-        return None, None
-    return actor.user_id, actor.organizations if actor.administrator else frozenset()
 
 
 def _members(view: ApplicationView) -> dict[str, Any]:

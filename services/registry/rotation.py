@@ -9,6 +9,7 @@ from msgspec import structs
 from services.registry.domain import RotateSecret
 from services.registry.handlers import Context, change_application
 from services.registry.ports import Store
+from services.registry.terms import ahead
 from services.registry.views import ApplicationView, SecretView
 from shared import credentials
 from shared.events import PrivateData, SecretFacts
@@ -25,16 +26,27 @@ class RotatedSecret:
 
 
 async def rotate_secret(
-    store: Store, view: ApplicationView, *, overlap: timedelta, context: Context
+    store: Store,
+    view: ApplicationView,
+    *,
+    overlap: timedelta,
+    context: Context,
+    expires_at: datetime | None = None,
 ) -> RotatedSecret:
     """Give an application, as it was read, a new secret; no overlap ends the others at once.
 
-    Raises WrongExpectedVersion when it was changed since, and what `change_application` raises;
+    Raises FieldRefused for an `expires_at` in the past, WrongExpectedVersion when it was changed
+    since, and what `change_application` raises;
     then the application has the secrets it had.
     """
     secret = credentials.new_client_secret()
     now = context.now()
-    facts = SecretFacts(id=str(uuid.uuid4()), hint=credentials.hint_of(secret), created_at=now)
+    facts = SecretFacts(
+        id=str(uuid.uuid4()),
+        hint=credentials.hint_of(secret),
+        created_at=now,
+        expires_at=ahead(expires_at, now, "expires_at"),
+    )
     await change_application(
         store,
         view.id,

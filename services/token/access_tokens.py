@@ -21,7 +21,13 @@ class AccessTokens:
         self.lifetime_seconds = lifetime_seconds
         self._headers: dict[str, bytes] = {}
 
-    def sign(self, key: SigningKey, client: ClientRecord, scope: str) -> str:
+    def lifetime_of(self, client: ClientRecord, now: float) -> int:
+        """Return for how many whole seconds a token is good: not beyond the client's end."""
+        if client.expires_at is None:
+            return self.lifetime_seconds
+        return min(self.lifetime_seconds, int(client.expires_at.timestamp() - now))
+
+    def sign(self, key: SigningKey, client: ClientRecord, scope: str, lifetime_seconds: int) -> str:
         """Return a token: the claims of RFC 9068, section 2.2, and `org` and `owner`."""
         now = int(time.time())
         claims = {
@@ -30,7 +36,7 @@ class AccessTokens:
             "aud": self._audience,
             "client_id": client.client_id,
             "iat": now,
-            "exp": now + self.lifetime_seconds,
+            "exp": now + lifetime_seconds,
             "jti": secrets.token_urlsafe(16),
             "scope": scope,
             "org": client.organization_id,

@@ -102,4 +102,6 @@ def _examine(
         return client, "wrong secret"
     if all(expires_at is not None and expires_at <= now for expires_at in found):
         return client, "secret expired"
+    if client.expires_at is not None and client.expires_at <= now:
+        return client, "client expired"
     return client, None if client.active else "client deactivated"

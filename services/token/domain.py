@@ -30,7 +30,7 @@ def evolve(record: ClientRecord | None, event: Event, private: PrivateData) -> C
         case ApplicationCreated():
             after = _created(event, private)
         case ApplicationUpdated():
-            after = record
+            after = _updated(record, event)
         case ApplicationActivated():
             after = record.__replace__(active=True)
         case ApplicationDeactivated():
@@ -59,7 +59,16 @@ def _created(event: ApplicationCreated, private: PrivateData) -> ClientRecord:
         active=event.active,
         scopes=event.scopes,
         secrets=(_secret(event.secret, private),),
+        expires_at=event.expires_at,
     )
+
+
+def _updated(record: ClientRecord, event: ApplicationUpdated) -> ClientRecord:
+    if "scopes" in event.changed:
+        record = record.__replace__(scopes=event.scopes)
+    if "expires_at" in event.changed:
+        record = record.__replace__(expires_at=event.expires_at)
+    return record
 
 
 def _secret(facts: SecretFacts, private: PrivateData) -> SecretRecord:

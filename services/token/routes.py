@@ -104,16 +104,16 @@ class TokenEndpoint:
         check_grant_type(parameters)
         credentials = presented(_only(request, "authorization"), parameters)
         self._require_fresh()
-        client = await authenticate(
-            credentials, self._projection.client, self._catch_up, datetime.now(UTC)
-        )
+        now = datetime.now(UTC)
+        client = await authenticate(credentials, self._projection.client, self._catch_up, now)
         check_resources(parameters, self._audience)
         granted = granted_scope(parameters, client)
+        lifetime = self._tokens.lifetime_of(client, now.timestamp())
         return _encode(
             {
-                "access_token": self._tokens.sign(key, client, granted),
+                "access_token": self._tokens.sign(key, client, granted, lifetime),
                 "token_type": "Bearer",
-                "expires_in": self._tokens.lifetime_seconds,
+                "expires_in": lifetime,
                 "scope": granted,
             }
         )

@@ -14,7 +14,7 @@ import typer.main
 import yaml
 
 from services.__main__ import cli
-from services.registry.permissions import Actor, may_create_for, may_grant, may_manage
+from services.registry.permissions import EVENTS_READ, Actor, may_create_for, may_grant, may_manage
 from shared.bus import INTERNAL_EXCHANGE, PUBLIC_EXCHANGE
 from shared.config import Settings, parse_duration
 from shared.envelope import cloudevent_type, routing_key
@@ -280,7 +280,11 @@ PLACES = {
     "another's, in one of one's organizations": (OTHERS, HOME),
     "another's, in another organization": (OTHERS, AWAY),
 }
-SCOPES = {"with `administrators_only: false`": False, "with `administrators_only: true`": True}
+SCOPES = {
+    "with `administrators_only: false`": ("any", False),
+    "with `administrators_only: true`": ("any", True),
+    "`events:read`": (EVENTS_READ, True),
+}
 ROLES = [
     Actor(
         user_id=MINE,
@@ -308,8 +312,8 @@ def test_the_permissions_table_is_what_the_code_decides() -> None:
             for place, (owner, organization) in PLACES.items()
         },
         **{
-            scope: [may_grant(role, administrators_only=only) for role in ROLES]
-            for scope, only in SCOPES.items()
+            scope: [may_grant(role, name, administrators_only=only) for role in ROLES]
+            for scope, (name, only) in SCOPES.items()
         },
     }
 

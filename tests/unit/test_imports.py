@@ -13,7 +13,15 @@ MAIN = "services.__main__"
 # The modules that speak HTTP.
 WEB = frozenset(
     {"app", "rest", "internal", "web", "routes", "documents", "refusals", "queries", "openapi"}
-    | {"introspection", "events_rest", "callers", "bodies", "operations", "preconditions"}
+    | {
+        "introspection",
+        "events_rest",
+        "callers",
+        "bodies",
+        "operations",
+        "preconditions",
+        "list_queries",
+    }
 )
 # A library → the only modules that know it.
 ONLY_IN = {

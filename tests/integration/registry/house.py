@@ -12,6 +12,7 @@ import asyncpg
 
 from services.registry.directory import Directory, Organization, User
 from services.registry.event_store import EventStore
+from services.registry.lists import ApplicationLists
 from services.registry.ports import Append, NewEvent, Write
 from services.registry.schema import MIGRATIONS, SCHEMA
 from services.registry.views import ApplicationViews
@@ -30,6 +31,7 @@ class House:
     pool: Pool
     directory: Directory
     views: ApplicationViews
+    lists: ApplicationLists
     organization: Organization
     owner: User
 
@@ -175,7 +177,15 @@ async def house_on(dsn: str) -> AsyncIterator[House]:
         owner = await directory.add_user(
             "owner@example.com", name="Olga Owner", organizations=[organization.id]
         )
-        yield House(dsn, pool, directory, ApplicationViews(pool), organization, owner)
+        yield House(
+            dsn,
+            pool,
+            directory,
+            ApplicationViews(pool),
+            ApplicationLists(pool),
+            organization,
+            owner,
+        )
     finally:
         pool.terminate()
 

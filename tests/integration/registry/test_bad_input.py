@@ -127,12 +127,20 @@ async def test_all_wrong_members_are_named_at_once(api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        ({}, "#/name"),
         ({"name": None}, "#/name"),
         ({"name": ""}, "#/name"),
         ({"name": "x" * 256}, "#/name"),
         ({"name": "a\tb"}, "#/name"),
-        ({"name": "New", "active": False}, "#/active"),
+        ({"description": "a\0b"}, "#/description"),
+        ({"description": "x" * 2001}, "#/description"),
+        ({"active": None}, "#/active"),
+        ({"active": "false"}, "#/active"),
+        ({"scopes": None}, "#/scopes"),
+        ({"scopes": ["none:such"]}, "#/scopes/0"),
+        ({"scopes": ["events:read"]}, "#/scopes/0"),
+        ({"expires_at": "2026-01-01T00:00:00Z"}, "#/expires_at"),
+        ({"expires_at": "2036-01-01T00:00:00"}, "#/expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-14:00"}, "#/expires_at"),
         ({"name": "New", "owner": "x"}, "#/owner"),
         ({"name": "New", "version": "1"}, "#/version"),
         ({"name": "New", "version": 0}, "#/version"),
@@ -140,7 +148,7 @@ async def test_all_wrong_members_are_named_at_once(api: Api) -> None:
     ],
 )
 async def test_a_patch_that_does_not_fit_is_pointed_at(api: Api, body: Any, pointer: str) -> None:
-    """The name is what may be changed later; the rest says so."""
+    """What may not be changed says so, and so does what cannot be what it is to become."""
     head = await api.house.head()
 
     problem(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,14 +170,7 @@ async def test_the_directory(house: House) -> None:
 
 async def test_a_database_that_is_away_is_one_line_without_its_password(house: House) -> None:
     """The URL holds one."""
-    away = House(
-        "postgresql://registry:hunter2@127.0.0.1:9/x",
-        house.pool,
-        house.directory,
-        house.views,
-        house.organization,
-        house.owner,
-    )
+    away = replace(house, dsn="postgresql://registry:hunter2@127.0.0.1:9/x")
 
     assert "hunter2" not in await refusal(away, "applications", "list")
 
@@ -218,3 +212,29 @@ async def test_migrations_are_told_to_programs_too(house: House, tmp_path: Path)
     # The registry's schema is there already, as in every house.
     assert first == {"applied": ["0001_deliveries.sql"]}
     assert second == {"applied": []}
+
+
+async def test_an_application_is_updated_and_found(house: House) -> None:
+    """Description, scopes and end, as over HTTP; and the list by any of its filters."""
+    ours = ("applications", "create", "--owner", "owner@example.com")
+    made = await printed(house, *ours, "--name", "CI", "--description", "Nightly")
+    await printed(house, *ours, "--name", "Other", "--inactive")
+    assert made["description"] == "Nightly"
+
+    end = "2046-01-31T00:00:00Z"
+    updated = await printed(
+        house, "applications", "update", made["id"], "--expires-at", end, "--scope", "events:read"
+    )
+    assert (updated["expires_at"], updated["scopes"]) == (end, ["events:read"])
+    lifted = await printed(house, "applications", "update", made["id"], "--no-expiry")
+    assert (lifted["expires_at"], lifted["description"]) == (None, "Nightly")
+    past = ("update", made["id"], "--expires-at", "2026-01-01T00:00:00Z")
+    assert "expires_at" in await refusal(house, "applications", *past)
+
+    listed = ("applications", "list", "--owner", "owner@example.com", "--organization", "Example")
+    found = await printed(house, *listed, "--status", "inactive")
+    assert [one["name"] for one in found] == ["Other"]
+    found = await printed(house, *listed, "--sort", "created", "--descending")
+    assert [one["name"] for one in found] == ["Other", "CI"]
+    found = await printed(house, "applications", "list", "--name", "TH")
+    assert [one["name"] for one in found] == ["Other"]

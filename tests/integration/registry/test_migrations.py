@@ -1,14 +1,11 @@
 """The registry's schema, step by step."""
 
 import uuid
-from datetime import UTC, datetime
 
+from services.registry.lists import Filter
 from services.registry.schema import MIGRATIONS, SCHEMA
 from shared.postgres import connect, migrate
 from tests.integration.registry.house import House, session
-from tests.unit.registry.factories import rotated
-
-LONG_AFTER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 async def test_the_log_begins_empty_and_the_relay_at_its_beginning(house: House) -> None:
@@ -42,37 +39,68 @@ async def _shape(connection: object) -> list[tuple[object, ...]]:
     return [tuple(row) for row in rows]
 
 
-async def test_secrets_that_were_there_get_their_place_in_the_log(
-    house: House, database_url: str
-) -> None:
-    """Step 4 takes it from the events, whatever the clock said when they were made."""
-    told = house.application()
-    first = told.creation()
-    later = rotated(told.secret(), others_expire_at=LONG_AFTER, **told.subject)
-    async with house.store() as store:
-        await store.append(first)
-        from tests.integration.registry.house import append
-
-        await store.append(append(told.id, 1, later))
+async def test_what_was_there_gets_its_place_and_its_keys(database_url: str) -> None:
+    """Step 4 orders secrets as the log has them, step 5 lists applications that had no keys."""
+    application, first, second = (str(uuid.uuid4()) for _ in range(3))
     connection = await connect(database_url)
     try:
-        # As step 3 left it.
+        await migrate(connection, SCHEMA, MIGRATIONS[:3])
         await connection.execute(
-            "DROP INDEX registry.secrets_by_application;"
-            "ALTER TABLE registry.application_secrets DROP COLUMN position;"
-            "CREATE INDEX secrets_by_application"
-            "    ON registry.application_secrets (application_id, created_at, id);"
-            "DELETE FROM registry.migrations WHERE number = 4"
+            "INSERT INTO registry.applications VALUES"
+            " ($1, 'c', $1, $1, 'Nightly CI', true, '{}', NULL, now(), now(), 2)",
+            application,
         )
-        assert await migrate(connection, SCHEMA, MIGRATIONS[:4]) == ["0004_secret_position.sql"]
-        rows = await connection.fetch(
-            "SELECT id, position FROM registry.application_secrets ORDER BY position"
+        for position, secret in enumerate((first, second), start=1):
+            await connection.execute(
+                "INSERT INTO registry.events VALUES"
+                " ($1::int, $2::uuid, $2, $1, 'x', now(), json_build_object('secret',"
+                "  json_build_object('id', $3::text)), NULL, '{}', $2)",
+                position,
+                application,
+                secret,
+            )
+            await connection.execute(
+                "INSERT INTO registry.application_secrets"
+                " VALUES ($2, $1, 'hint', 'digest', now() - $3::int * interval '1 hour')",
+                application,
+                secret,
+                # By its clock, the second was made before the first.
+                position,
+            )
+        await migrate(connection, SCHEMA, MIGRATIONS)
+        secrets = await connection.fetch(
+            "SELECT id FROM registry.application_secrets ORDER BY position"
+        )
+        found = await connection.fetchval(
+            "SELECT name_key FROM registry.applications WHERE name_parts @@ '''tly'''"
         )
     finally:
         await connection.close()
 
-    view = await house.views.find(told.id)
-    assert [row["position"] for row in rows] == [1, 2]
-    assert uuid.UUID(later.secret.id) == rows[1]["id"]
-    assert view is not None
-    assert [str(row["id"]) for row in rows] == [one.id for one in view.secrets]
+    assert [first, second] == [str(row["id"]) for row in secrets]
+    assert found == "nightly ci"
+
+
+async def test_the_version_before_goes_on_while_the_new_schema_is_there(
+    house: House, database_url: str
+) -> None:
+    """Its statements know no keys; what it adds and renames meanwhile is found all the same."""
+    told = house.application(name="Nightly CI")
+    connection = await connect(database_url)
+    try:
+        await connection.execute(
+            "INSERT INTO registry.applications (id, client_id, organization_id, owner_id, name,"
+            " active, scopes, created_at, updated_at, version)"
+            " VALUES ($1, 'c', $2, $3, 'Nightly CI', true, '{}', now(), now(), 1)",
+            told.id,
+            told.subject["organization_id"],
+            told.subject["owner_id"],
+        )
+        added = await house.lists.page(Filter(name="TLY"), limit=5)
+        await connection.execute("UPDATE registry.applications SET name = 'Weekly CI'")
+        renamed = await house.lists.page(Filter(name="eekl"), limit=5)
+    finally:
+        await connection.close()
+
+    assert [one.name for one in added[0]] == ["Nightly CI"]
+    assert [one.name for one in renamed[0]] == ["Weekly CI"]

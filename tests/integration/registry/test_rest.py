@@ -23,6 +23,8 @@ MEMBERS = {
     "created_at",
     "updated_at",
     "last_used_at",
+    "description",
+    "expires_at",
     "secrets",
     "version",
 }

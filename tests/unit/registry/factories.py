@@ -19,6 +19,7 @@ from shared.events import (
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+SCOPES = ("applications:read",)
 SUBJECT: dict[str, str] = {
     "application_id": "aaaaaaaa-0000-4000-8000-000000000001",
     "client_id": "C" * 32,
@@ -46,7 +47,7 @@ def create(name: str = "CI", *, active: bool = True, **given: Any) -> CreateAppl
     """Return the command that adds the application."""
     facts: dict[str, Any] = {
         **SUBJECT,
-        "scopes": ("applications:read",),
+        "scopes": SCOPES,
         "secret": secret_facts(),
         **given,
     }
@@ -56,7 +57,7 @@ def create(name: str = "CI", *, active: bool = True, **given: Any) -> CreateAppl
 def created(name: str = "CI", *, active: bool = True, **given: Any) -> ApplicationCreated:
     """Return the application's first event."""
     facts: dict[str, Any] = {
-        "scopes": ("applications:read",),
+        "scopes": SCOPES,
         "secret": secret_facts(),
         **subject(name),
         **given,
@@ -64,9 +65,11 @@ def created(name: str = "CI", *, active: bool = True, **given: Any) -> Applicati
     return ApplicationCreated(active=active, **facts)
 
 
-def updated(name: str, **given: str) -> ApplicationUpdated:
-    """Return the event of a new name."""
-    return ApplicationUpdated(**subject(name, **given))
+def updated(
+    name: str, *, changed: tuple[str, ...] = ("name",), **values: Any
+) -> ApplicationUpdated:
+    """Return the event of a change; of the name alone, if nothing else is said."""
+    return ApplicationUpdated(changed=changed, **{**subject(name), "scopes": SCOPES, **values})
 
 
 def activated(name: str = "CI", **given: str) -> ApplicationActivated:
@@ -109,8 +112,10 @@ def application(**given: Any) -> Application:
     """Return the state after `created()` at noon."""
     facts: dict[str, Any] = {
         **subject(),
+        "description": "",
         "active": True,
-        "scopes": ("applications:read",),
+        "scopes": SCOPES,
+        "expires_at": None,
         "secrets": {secret_facts().id: secret_facts()},
         "not_before": None,
         "created_at": NOON,

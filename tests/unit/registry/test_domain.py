@@ -7,6 +7,7 @@ from hypothesis import given as for_all
 from hypothesis import strategies as some
 
 from services.registry.domain import (
+    KEEP,
     LIVE_SECRETS,
     NAME_LIMIT,
     ActivateApplication,
@@ -17,16 +18,17 @@ from services.registry.domain import (
     DeactivateApplication,
     DeleteApplication,
     Deleted,
+    InvalidDescription,
     InvalidName,
     NotCreated,
     RegistryError,
-    RenameApplication,
     RevokeSecret,
     RevokeTokens,
     RotateSecret,
     SecretNotFound,
     State,
     TooManySecrets,
+    UpdateApplication,
     clean_name,
     decide,
     evolve,
@@ -52,7 +54,7 @@ from tests.unit.registry.factories import (
 )
 
 CHANGES: tuple[Command, ...] = (
-    RenameApplication(name="Other"),
+    UpdateApplication(name="Other"),
     ActivateApplication(),
     DeactivateApplication(),
     DeleteApplication(),
@@ -83,10 +85,10 @@ class TestCreate:
         given().when(create(" ")).then_refused(InvalidName)
 
 
-class TestRename:
+class TestUpdate:
     def test_a_new_name_is_what_every_later_event_carries(self) -> None:
         """Events are understood one at a time."""
-        given(created("CI")).when(RenameApplication(name="Build")).then(updated("Build"))
+        given(created("CI")).when(UpdateApplication(name="Build")).then(updated("Build"))
         given(created("CI"), updated("Build")).when(DeactivateApplication()).then(
             deactivated("Build")
         )
@@ -94,15 +96,58 @@ class TestRename:
     @pytest.mark.parametrize("name", ["CI", " CI "])
     def test_the_same_name_again_is_quiet(self, name: str) -> None:
         """A form that was saved unchanged makes no event and no mail."""
-        given(created("CI")).when(RenameApplication(name=name)).then_nothing()
+        given(created("CI")).when(UpdateApplication(name=name)).then_nothing()
 
     def test_a_deactivated_application_can_be_renamed(self) -> None:
         """Being off says nothing about what it is called."""
-        given(created("CI"), deactivated()).when(RenameApplication(name="Old")).then(updated("Old"))
+        given(created("CI"), deactivated()).when(UpdateApplication(name="Old")).then(updated("Old"))
+
+    def test_only_what_is_new_is_named_as_changed(self) -> None:
+        """A subscriber that copies all members must not think that everything was edited."""
+        given(created("CI")).when(
+            UpdateApplication(name="CI", description=" What it does ", scopes=("a",))
+        ).then(
+            updated(
+                "CI", changed=("description", "scopes"), description="What it does", scopes=("a",)
+            )
+        )
+
+    def test_an_end_is_set_and_lifted(self) -> None:
+        """No end is a value of its own, not the absence of a change."""
+        ending = updated("CI", changed=("expires_at",), expires_at=LATER)
+        given(created("CI")).when(UpdateApplication(expires_at=LATER)).then(ending)
+        given(created("CI"), ending).when(UpdateApplication(expires_at=LATER)).then_nothing()
+        given(created("CI"), ending).when(UpdateApplication(expires_at=None)).then(
+            updated("CI", changed=("expires_at",))
+        )
+
+    def test_an_update_with_the_switch_is_two_events(self) -> None:
+        """Whoever waits for deactivations need not look into updates."""
+        given(created("CI")).when(UpdateApplication(name="Old", active=False)).then(
+            updated("Old"), deactivated("Old")
+        )
+        given(created("CI")).when(UpdateApplication(active=True)).then_nothing()
+
+    def test_a_name_from_before_leaves_the_rest(self) -> None:
+        """Events of the first version know no description, and must not take it away."""
+        described = updated("CI", changed=("description",), description="Nightly")
+        renamed_long_ago = updated("Old", description="", scopes=())
+
+        state = fold(timed(created("CI"), described, renamed_long_ago))
+
+        assert isinstance(state, Application)
+        assert (state.name, state.description) == ("Old", "Nightly")
+
+    @pytest.mark.parametrize("description", ["\x00", "a\u202eb", "x" * 2001])
+    def test_a_bad_description_is_refused(self, description: str) -> None:
+        """It is shown beside the name, to the same people."""
+        given(created()).when(UpdateApplication(description=description)).then_refused(
+            InvalidDescription
+        )
 
     def test_a_bad_name_is_refused(self) -> None:
         """The rules are those of creation."""
-        given(created()).when(RenameApplication(name="a\nb")).then_refused(InvalidName, "control")
+        given(created()).when(UpdateApplication(name="a\nb")).then_refused(InvalidName, "control")
 
 
 class TestActivation:
@@ -326,7 +371,14 @@ COMMANDS: some.SearchStrategy[Command] = some.one_of(
         some.sampled_from(["CI", " CI ", "Build", ""]),
         active=some.booleans(),
     ),
-    some.builds(RenameApplication, name=some.sampled_from(["CI", "Build", " Build", "a\0", ""])),
+    some.builds(
+        UpdateApplication,
+        name=some.sampled_from(["CI", "Build", " Build", "a\0", "", KEEP]),
+        description=some.sampled_from(["", " What ", "\0", KEEP]),
+        scopes=some.sampled_from([(), ("a",), KEEP]),
+        expires_at=some.sampled_from([None, NOON, KEEP]),
+        active=some.sampled_from([True, False, KEEP]),
+    ),
     some.just(ActivateApplication()),
     some.builds(
         DeactivateApplication,

@@ -30,6 +30,8 @@ SECRETS = some.builds(
 )
 _FIELDS = {
     "active": some.booleans(),
+    "changed": some.lists(TEXTS, max_size=3).map(tuple),
+    "expires_at": some.none() | TIMES,
     "scopes": some.lists(TEXTS, max_size=3).map(tuple),
     "secret": SECRETS,
     "reason": some.sampled_from(["requested", "owner_disabled", "organization_disabled"]),

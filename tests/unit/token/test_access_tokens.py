@@ -1,6 +1,7 @@
 """Access tokens, as a stock JWT library reads them."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jwt
@@ -22,7 +23,7 @@ def test_a_token_is_verified_by_a_stock_library(tmp_path: Path, algorithm: Algor
     application = Application()
     before = int(time.time())
 
-    token = TOKENS.sign(key, client_record(application), "a b")
+    token = TOKENS.sign(key, client_record(application), "a b", TOKENS.lifetime_seconds)
 
     claims = jwt.decode(
         token,
@@ -54,7 +55,7 @@ def test_no_two_tokens_share_their_jti(tmp_path: Path) -> None:
     record = client_record(Application())
 
     ids = {
-        jwt.decode(TOKENS.sign(key, record, ""), options={"verify_signature": False})["jti"]
+        jwt.decode(TOKENS.sign(key, record, "", 60), options={"verify_signature": False})["jti"]
         for _ in range(200)
     }
 
@@ -70,6 +71,20 @@ def test_each_key_has_a_header_of_its_own(tmp_path: Path) -> None:
             tmp_path / f"{algorithm}.private", tmp_path / f"{algorithm}.public", algorithm
         )
 
-        header = jwt.get_unverified_header(TOKENS.sign(key, record, "a"))
+        header = jwt.get_unverified_header(TOKENS.sign(key, record, "a", 60))
 
         assert (algorithm, key.kid) == (header["alg"], header["kid"])
+
+
+def test_a_token_does_not_outlive_its_application() -> None:
+    """APIs that only look at `exp` must not accept it past the application's end."""
+    now = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+    def lifetime(left: timedelta | None) -> int:
+        end = None if left is None else now + left
+        client = client_record(Application()).__replace__(expires_at=end)
+        return TOKENS.lifetime_of(client, now.timestamp())
+
+    assert lifetime(None) == TOKENS.lifetime_seconds
+    assert lifetime(timedelta(days=9)) == TOKENS.lifetime_seconds
+    assert lifetime(timedelta(seconds=61.5)) == 61

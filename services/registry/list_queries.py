@@ -1,0 +1,95 @@
+"""The query of `GET /api/applications`: which, in which order, how many."""
+
+from typing import Any
+
+from starlette.requests import Request
+
+from services.registry.directory import User
+from services.registry.lists import BY_NAME, PAGE_LIMIT, SORTS, STATUSES, Filter, Order
+from services.registry.queries import (
+    choice_of,
+    flag,
+    id_of,
+    ids_of,
+    moment_of,
+    parameter_problem,
+    query_of,
+    text_of,
+    whole,
+)
+
+DEFAULT_PAGE = 50
+_MOMENT = {"type": "string", "format": "date-time"}
+_ID = {"type": "string", "format": "uuid"}
+_SORTS = [direction + one for one in SORTS for direction in ("", "-")]
+LIST_QUERY: dict[str, dict[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": DEFAULT_PAGE},
+    "cursor": {"type": "string", "description": "`next_cursor` of the page before"},
+    "sort": {
+        "type": "string",
+        "enum": _SORTS,
+        "default": "name",
+        "description": "With - from the end: -last_used begins with the latest",
+    },
+    "name": {
+        "type": "string",
+        "maxLength": 255,
+        "description": "A part of the name, without regard to case and accents",
+    },
+    "client_id": {"type": "string", "maxLength": 255},
+    "active": {"type": "boolean", "description": "The switch, whatever the expiry"},
+    "status": {
+        "type": "string",
+        "enum": list(STATUSES),
+        "description": "`active` obtains tokens now; `expired` would, but for its expiry",
+    },
+    "owner": {**_ID, "description": "The owner's id"},
+    "organization": {
+        "type": "array",
+        "items": _ID,
+        "maxItems": 50,
+        "description": "An organization's id; may be repeated",
+    },
+    "last_used_before": {**_MOMENT, "description": "Used, but not since"},
+    "last_used_since": _MOMENT,
+}
+
+
+def filter_of(request: Request, asker: User) -> Filter:
+    """Return which applications are asked for. Raises Problem 400."""
+    query = query_of(request, *LIST_QUERY, repeatable=("organization",))
+    active = flag(query.get("active"), "active")
+    status = choice_of(query.get("status"), "status", STATUSES)
+    if active is not None and status is not None:
+        raise parameter_problem("status", "Give active or status, not both.")
+    before = moment_of(query.get("last_used_before"), "last_used_before")
+    since = moment_of(query.get("last_used_since"), "last_used_since")
+    if before is not None and since is not None and before <= since:
+        raise parameter_problem("last_used_before", "Give a moment after last_used_since.")
+    actor = asker.actor
+    sees_all = actor.administrator and actor.has_global_access
+    return Filter(
+        visible_owner=None if sees_all else actor.user_id,
+        visible_organizations=actor.organizations if actor.administrator else frozenset(),
+        name=text_of(query.get("name"), "name"),
+        client_id=text_of(query.get("client_id"), "client_id"),
+        active=active,
+        status=status,
+        owner_id=id_of(query.get("owner"), "owner"),
+        organization_ids=ids_of(request, "organization"),
+        last_used_before=before,
+        last_used_since=since,
+    )
+
+
+def order_of(request: Request) -> Order:
+    """Return the order that is asked for. Raises Problem 400."""
+    text = choice_of(request.query_params.get("sort") or None, "sort", _SORTS)
+    if text is None:
+        return BY_NAME
+    return Order(SORTS[_SORTS.index(text) // 2], descending=text.startswith("-"))
+
+
+def limit_of(request: Request) -> int:
+    """Return how many applications are asked for at most. Raises Problem 400."""
+    return whole(dict(request.query_params), "limit", DEFAULT_PAGE, least=1, most=PAGE_LIMIT)

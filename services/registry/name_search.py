@@ -1,0 +1,63 @@
+"""Searching names for a part of them, without regard to case and accents.
+
+Postgres keeps for each name every run of three characters in a full-text index (GIN). Its own
+extension for this, pg_trgm, is not on every server, folds no more letters than the server's locale
+knows, and finds nothing for less than three characters.
+"""
+
+import asyncio
+import unicodedata
+from itertools import islice
+
+import asyncpg
+
+from shared.logs import get_logger
+from shared.postgres import TRANSIENT_ERRORS, Pool
+
+PART = 3
+KEY_LIMIT = 255
+TIDY_SECONDS = 1.0
+# No name contains it: names hold no control characters.
+SEPARATOR = "\x1f"
+log = get_logger(__name__)
+
+
+def key_of(name: str) -> str:
+    """Return what a name is sorted and searched by: "CAFÉ" and "Café" are "cafe"."""
+    if name.isascii():
+        return name.lower()
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    letters = (one for one in decomposed if not unicodedata.combining(one))
+    # A single letter can become eighteen, and an index takes only so much.
+    return "".join(islice(letters, KEY_LIMIT))
+
+
+def parts_of(key: str) -> str:
+    """Return the parts a key is found by, separated by SEPARATOR."""
+    return SEPARATOR.join({key[at : at + PART] for at in range(len(key))})
+
+
+def query_of(key: str) -> str:
+    """Return the `tsquery` that all keys with this one in them match, and few others."""
+    if len(key) < PART:
+        return f"{_quoted(key)}:*"
+    return " & ".join({_quoted(key[at : at + PART]) for at in range(len(key) - PART + 1)})
+
+
+def _quoted(part: str) -> str:
+    escaped = part.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"
+
+
+async def tidy(pool: Pool) -> None:
+    """Sort what appends left pending into the index, again and again, until cancelled."""
+    while True:
+        await asyncio.sleep(TIDY_SECONDS)
+        try:
+            await pool.execute(_TIDY)
+        except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
+            # Nothing is lost: searches read the pending entries too, only more slowly.
+            log.warning("search index not tidied", reason=type(error).__name__)
+
+
+_TIDY = "SELECT gin_clean_pending_list('registry.applications_by_name_parts')"

@@ -1,0 +1,173 @@
+"""Lists of applications: which, in which order, page after page."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from services.registry.cursors import InvalidCursor
+from services.registry.lists import SORTS, Filter, Order, Sort
+from services.registry.name_search import key_of
+from services.registry.views import ApplicationView
+from tests.integration.registry.house import House, append
+from tests.unit.registry.factories import NOON, deactivated
+
+NEVER = datetime.min.replace(tzinfo=UTC)
+USED = datetime(2026, 6, 1, tzinfo=UTC)
+NAMES = ["Zürich", "zebra", "Ärger", "apple", "Apple 2", "b_c", "b%c", "it's \\", "a & b | !c:*"]
+
+
+@pytest_asyncio.fixture
+async def furnished(house: House) -> House:
+    """Two organizations with applications of all kinds, some of one age and one name."""
+    other = await house.directory.add_organization("another")
+    await house.pool.execute(
+        "INSERT INTO registry.memberships VALUES ($1, $2)", house.owner.id, other.id
+    )
+    async with house.store() as store:
+        for number, name in enumerate(NAMES):
+            for organization in (house.organization, other):
+                told = house.application(name, organization_id=organization.id)
+                at = timedelta(minutes=number // 2)
+                await store.append(replace(told.creation(), time=NOON + at))
+                if number % 3 == 0:
+                    event = deactivated(name, **told.subject)
+                    await store.append(append(told.id, 1, event))
+                if number % 2:
+                    await house.pool.execute(
+                        "UPDATE registry.applications SET last_used_at = $2 WHERE id = $1",
+                        told.id,
+                        USED + timedelta(days=number // 3),
+                    )
+    return house
+
+
+async def all_pages(
+    house: House, wanted: Filter, order: Order, limit: int
+) -> list[ApplicationView]:
+    """Return a whole list, read page by page."""
+    found: list[ApplicationView] = []
+    cursor: str | None = None
+    while True:
+        page, cursor = await house.lists.page(wanted, order, limit=limit, cursor=cursor)
+        found += page
+        assert len(page) <= limit
+        if cursor is None:
+            return found
+        assert len(page) == limit
+
+
+KEYS: dict[Sort, Callable[[ApplicationView], Any]] = {
+    "name": lambda one: (key_of(one.name), one.id),
+    "organization": lambda one: (one.organization.name.lower(), key_of(one.name), one.id),
+    "status": lambda one: (not one.active, key_of(one.name), one.id),
+    "created": lambda one: (one.created_at, one.id),
+    "last_used": lambda one: (
+        one.last_used_at or NEVER,
+        one.created_at if one.last_used_at is None else NEVER,
+        one.id,
+    ),
+}
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", SORTS)
+async def test_every_order_is_kept_across_pages(
+    furnished: House,
+    sort: Sort,
+    descending: bool,  # noqa: FBT001
+) -> None:
+    """Also where many have the same name, age or last use."""
+    whole = await all_pages(furnished, Filter(), Order(sort, descending), limit=200)
+    assert len(whole) == 2 * len(NAMES)
+    assert sorted(whole, key=KEYS[sort], reverse=descending) == whole
+    for limit in (1, 4, 9):
+        assert whole == await all_pages(furnished, Filter(), Order(sort, descending), limit)
+
+
+FILTERS: dict[str, tuple[Filter, Callable[[ApplicationView], bool]]] = {
+    "active": (Filter(active=True), lambda one: one.active),
+    "inactive": (Filter(status="inactive"), lambda one: not one.active),
+    "expired": (Filter(status="expired"), lambda _: False),
+    "name": (Filter(name="PP"), lambda one: "pp" in one.name),
+    "used": (Filter(last_used_since=USED), lambda one: one.last_used_at is not None),
+    "used long ago": (
+        Filter(last_used_before=USED + timedelta(days=1)),
+        lambda one: one.last_used_at == USED,
+    ),
+}
+
+
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize(("wanted", "is_meant"), FILTERS.values(), ids=FILTERS)
+async def test_a_filter_leaves_out_what_is_not_meant(
+    furnished: House,
+    wanted: Filter,
+    is_meant: Callable[[ApplicationView], bool],
+    sort: Sort,
+) -> None:
+    """In every order, and whatever the size of the page."""
+    whole = await all_pages(furnished, Filter(), Order(sort), limit=200)
+
+    assert list(filter(is_meant, whole)) == await all_pages(furnished, wanted, Order(sort), limit=2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_part_of_a_name_finds_it(furnished: House, name: str) -> None:
+    """Without regard to case and accents, and no character has a meaning of its own."""
+    parts = {name[at : at + length] for length in (1, 2, 3, 4, 255) for at in range(len(name))} - {
+        " "
+    }
+    for part in {*parts, *map(str.upper, parts), key_of(name)}:
+        found = await all_pages(furnished, Filter(name=part), Order(), limit=200)
+
+        meant = sorted(2 * [one for one in NAMES if key_of(part) in key_of(one)], key=key_of)
+        assert [one.name for one in found] == meant, part
+
+
+async def test_parts_in_another_order_are_no_part(furnished: House) -> None:
+    """The index knows the parts; the name itself decides."""
+    async with furnished.store() as store:
+        await store.append(furnished.application("abcd bcde").creation())
+
+    assert await all_pages(furnished, Filter(name="abcde"), Order(), limit=5) == []
+
+
+async def test_a_cursor_is_good_for_its_query_alone(furnished: House) -> None:
+    """Anywhere else it would leave out what nobody notices."""
+    _, cursor = await furnished.lists.page(Filter(), Order(), limit=1)
+
+    for wanted, order in (
+        (Filter(active=True), Order()),
+        (Filter(), Order("created")),
+        (Filter(), Order(descending=True)),
+        (Filter(visible_owner=furnished.owner.id), Order()),
+    ):
+        with pytest.raises(InvalidCursor, match="another query"):
+            await furnished.lists.page(wanted, order, limit=1, cursor=cursor)
+
+
+async def test_an_organization_that_is_renamed_moves_in_the_list(furnished: House) -> None:
+    """The list reads a copy of its name."""
+    order = Order("organization")
+    before = await all_pages(furnished, Filter(), order, limit=5)
+
+    await furnished.pool.execute(
+        "UPDATE registry.organizations SET name = 'Zoo' WHERE name = 'another'"
+    )
+
+    after = await all_pages(furnished, Filter(), order, limit=5)
+    half = len(NAMES)
+    assert ["another"] * half == [one.organization.name for one in before[:half]]
+    assert [one.id for one in before] == [one.id for one in after[half:] + after[:half]]
+
+
+async def test_a_letter_that_becomes_many_does_not_burst_the_index(house: House) -> None:
+    """U+FDFA is eighteen letters without its form, and a key of an index has its limit."""
+    async with house.store() as store:
+        await store.append(house.application("\ufdfa" * 255).creation())
+
+    assert len(await all_pages(house, Filter(name="\ufdfa"), Order(), limit=5)) == 1
