@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 
 from services.embedded.postgres import EmbeddedPostgres
-from services.registry.directory import Directory
+from services.registry.directory_changes import Author, DirectoryChanges, NewUser
+from services.registry.handlers import Context
 from services.registry.ports import Append, NewEvent, Write
 from services.registry.schema import MIGRATIONS, SCHEMA
 from shared.credentials import digest_of, new_client_id, new_client_secret
@@ -93,10 +94,16 @@ async def house() -> AsyncIterator[House]:
         async with EmbeddedPostgres(var) as postgres:
             await migrate_database(postgres.dsn, SCHEMA, MIGRATIONS)
             async with await create_pool(postgres.dsn, size=2) as pool:
-                directory = Directory(pool)
-                organization = await directory.add_organization("Bench")
-                owner = await directory.add_user(
-                    "bench@example.com", name="Bench", organizations=[organization.id]
+                changes = DirectoryChanges(pool)
+                author = Author(
+                    context=Context(command_id=str(uuid.uuid4()), actor="cli:bench", now=now)
+                )
+                organization = await changes.add_organization("Bench", author)
+                owner = await changes.add_user(
+                    NewUser(
+                        email="bench@example.com", name="Bench", organizations=[organization.id]
+                    ),
+                    author,
                 )
             yield House(var, postgres.dsn, organization.id, owner.id)
 

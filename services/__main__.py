@@ -23,7 +23,10 @@ from services.registry import app as registry_app
 from services.registry import cli as registry_cli
 from services.registry import demo
 from services.registry.applications_cli import applications
+from services.registry.directory_cli import directory
 from services.registry.events_cli import events
+from services.registry.organizations_cli import organizations
+from services.registry.users_cli import users
 from services.token import app as token_app
 from services.token import cli as token_cli
 from services.token import keys as signing_keys
@@ -63,8 +66,9 @@ for name, commands in {
     "token": token_cli.token,
     "notifier": notifier_cli.notifier,
     "keys": token_cli.keys,
-    "organizations": registry_cli.organizations,
-    "users": registry_cli.users,
+    "organizations": organizations,
+    "users": users,
+    "directory": directory,
     "applications": applications,
     "events": events,
     "notifications": notifier_cli.notifications,

@@ -254,6 +254,14 @@ class Settings(BaseSettings):
             "events:read": Scope(
                 description="Follow the events of all applications", administrators_only=True
             ),
+            "directory:read": Scope(
+                description="See the organizations and users that the owner administers",
+                administrators_only=True,
+            ),
+            "directory:write": Scope(
+                description="Change the organizations and users that the owner administers",
+                administrators_only=True,
+            ),
         }
     )
 

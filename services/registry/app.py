@@ -3,11 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 
 from services.registry.callers import Callers
 from services.registry.directory import Directory
+from services.registry.directory_audit import Audit
+from services.registry.directory_audit_rest import DirectoryAuditApi
+from services.registry.directory_changes import DirectoryChanges
+from services.registry.directory_views import DirectoryViews
 from services.registry.documents import document_routes
 from services.registry.event_store import EventStore
 from services.registry.events_rest import EventsApi
@@ -16,10 +21,13 @@ from services.registry.internal import InternalApi
 from services.registry.lists import ApplicationLists
 from services.registry.name_search import tidy
 from services.registry.operations import routes_of
+from services.registry.organizations_rest import OrganizationsApi
 from services.registry.refusals import REFUSAL_HANDLERS
 from services.registry.relay import Relay
 from services.registry.rest import ApplicationsApi
 from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
+from services.registry.switch import Switch
+from services.registry.users_rest import UsersApi
 from services.registry.views import ApplicationViews
 from services.registry.withdrawal import watch
 from shared.bus import open_publisher
@@ -87,7 +95,22 @@ def create_app(settings: Settings) -> Starlette:
                 callers=callers,
             )
             events = EventsApi(feed=feed, callers=callers, source=settings.public_url)
-            operations = [*applications.operations, *events.operations]
+            changes = DirectoryChanges(pool)
+            administration: dict[str, Any] = {
+                "callers": callers,
+                "directory": directory,
+                "views": DirectoryViews(pool),
+                "changes": changes,
+                "switch": Switch(changes, store, views),
+                "body_limit": settings.registry.max_body,
+            }
+            operations = [
+                *applications.operations,
+                *events.operations,
+                *OrganizationsApi(**administration).operations,
+                *UsersApi(**administration).operations,
+                *DirectoryAuditApi(callers=callers, audit=Audit(pool)).operations,
+            ]
             internal = InternalApi(
                 credential, pool=pool, feed=feed, store=store, directory=directory
             )

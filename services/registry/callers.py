@@ -23,9 +23,10 @@ from shared.resource_server import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The owner of the application whose access token was presented."""
+    """The owner of the application whose access token was presented, and where it belongs."""
 
     user: User
+    organization_id: str
     token: AccessToken
 
     def context(self) -> Context:
@@ -74,4 +75,4 @@ class Callers:
             raise invalid_token()
         if scope not in token.scopes:
             raise insufficient_scope(scope)
-        return Caller(user=user, token=token)
+        return Caller(user=user, organization_id=client.organization_id, token=token)

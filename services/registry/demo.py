@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from services.registry.creation import CreatedApplication, NewApplication, create
 from services.registry.desk import open_desk
+from services.registry.directory_changes import Author, NewUser
 from services.registry.handlers import Context
 from shared.config import Settings
 
@@ -29,18 +30,27 @@ async def make_demo(settings: Settings) -> Demo | None:
     async with open_desk(settings) as desk:
         if await desk.directory.users() or await desk.directory.organizations():
             return None
-        organization = await desk.directory.add_organization(ORGANIZATION, global_access=True)
+        author = Author(
+            context=Context(
+                command_id=str(uuid.uuid4()),
+                actor="cli:first-start",
+                now=lambda: datetime.now(UTC),
+            )
+        )
+        organization = await desk.changes.add_organization(ORGANIZATION, author, global_access=True)
         passwords = [secrets.token_urlsafe(12) for _ in range(2)]
-        await desk.directory.add_user(
-            ADMINISTRATOR,
+        administrator = NewUser(
+            email=ADMINISTRATOR,
             name="Ada Administrator",
             organizations=[organization.id],
             administrator=True,
             password=passwords[0],
         )
-        await desk.directory.add_user(
-            USER, name="Uma User", organizations=[organization.id], password=passwords[1]
+        await desk.changes.add_user(administrator, author)
+        user = NewUser(
+            email=USER, name="Uma User", organizations=[organization.id], password=passwords[1]
         )
+        await desk.changes.add_user(user, author)
         application = await create(
             NewApplication(
                 name="First application",
@@ -51,11 +61,7 @@ async def make_demo(settings: Settings) -> Demo | None:
             settings=settings,
             store=desk.store,
             directory=desk.directory,
-            context=Context(
-                command_id=str(uuid.uuid4()),
-                actor="cli:first-start",
-                now=lambda: datetime.now(UTC),
-            ),
+            context=author.context,
         )
     return Demo(
         administrator_password=passwords[0],

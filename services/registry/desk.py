@@ -12,6 +12,7 @@ import typer
 
 from services.registry.clock import now
 from services.registry.directory import Directory
+from services.registry.directory_changes import Author, DirectoryChanges
 from services.registry.domain import InvalidDescription, InvalidName, RegistryError
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup
@@ -19,6 +20,7 @@ from services.registry.handlers import Context
 from services.registry.lists import ApplicationLists
 from services.registry.refusals import problem_of
 from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
+from services.registry.switch import Switch
 from services.registry.terms import FieldRefused
 from services.registry.views import ApplicationViews
 from shared.config import Settings
@@ -48,6 +50,16 @@ class Desk:
     lists: ApplicationLists
     directory: Directory
     feed: Feed
+    changes: DirectoryChanges
+
+    @property
+    def switch(self) -> Switch:
+        """Return what enables and disables."""
+        return Switch(self.changes, self.store, self.views)
+
+    def author(self) -> Author:
+        """Return who changes the directory with one command: the operator of this account."""
+        return Author(context=self.context())
 
     def context(self) -> Context:
         """Return the context of one command, done by the operator of this account."""
@@ -74,6 +86,7 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
                 ApplicationLists(pool),
                 Directory(pool),
                 Feed(pool, Wakeup(), asyncio.Event()),
+                DirectoryChanges(pool),
             )
     finally:
         await pool.close()

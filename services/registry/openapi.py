@@ -7,12 +7,10 @@ from typing import Any
 import msgspec
 
 from services.registry.operations import CLOUDEVENTS, HISTORY, NOTHING, Operation
-from services.registry.views import ApplicationPage, ApplicationView, ApplicationWithSecret
 from shared.config import Settings
 from shared.problem import PROBLEM_MEDIA_TYPE
 
 _SCHEMAS = "#/components/schemas/"
-_ANSWERS = (ApplicationView, ApplicationWithSecret, ApplicationPage)
 
 
 def document(operations: Sequence[Operation], settings: Settings, version: str) -> dict[str, Any]:
@@ -20,7 +18,12 @@ def document(operations: Sequence[Operation], settings: Settings, version: str) 
     paths: dict[str, dict[str, Any]] = {}
     schemas: dict[str, Any] = dict(_COMPONENTS)
     schemas["Scope"] = {"type": "string", "enum": list(settings.scopes)}
-    schemas.update(msgspec.json.schema_components(_ANSWERS, ref_template=_SCHEMAS + "{name}")[1])
+    answers = {one.answer for one in operations if isinstance(one.answer, type)}
+    schemas.update(
+        msgspec.json.schema_components(
+            sorted(answers, key=lambda one: one.__name__), ref_template=_SCHEMAS + "{name}"
+        )[1]
+    )
     for one in operations:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
         if one.body is not None:

@@ -124,7 +124,7 @@ WITH given AS (
                                        scopes, created_at, updated_at, version, description,
                                        expires_at, name_key, name_parts, organization_key)
     SELECT g.id, client_id, organization_id, owner_id, g.name, g.active,
-           string_to_array(scopes, ' '), time, time, version, description, expires_at,
+           string_to_array(scopes, ' '), time, time, g.version, description, expires_at,
            name_key, array_to_tsvector(string_to_array(name_parts, E'\\x1f')),
            coalesce(lower(o.name), '')
       FROM given g LEFT JOIN registry.organizations o ON o.id = g.organization_id

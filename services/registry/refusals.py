@@ -8,7 +8,15 @@ from starlette.responses import Response
 
 from services.registry.creation import Forbidden
 from services.registry.cursors import InvalidCursor
-from services.registry.directory import DirectoryError
+from services.registry.directory import (
+    DirectoryError,
+    FieldTaken,
+    FieldUnusable,
+    OrganizationUnknown,
+    OwnsApplications,
+    UserUnknown,
+)
+from services.registry.directory_changes import LastMembership
 from services.registry.domain import (
     LIVE_SECRETS,
     ApplicationNotFound,
@@ -59,7 +67,14 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901, PLR0912 - a table, i
             )
         case InvalidCursor():
             return Problem(400, str(error), errors=[FieldError(str(error), parameter="cursor")])
-        case FieldRefused():
+        case FieldTaken():
+            taken = FieldError("This is taken.", pointer=pointer_to(*error.path))
+            return Problem(409, str(error), errors=[taken])
+        case OrganizationUnknown() | UserUnknown():
+            return Problem(404, str(error))
+        case LastMembership() | OwnsApplications():
+            return Problem(409, str(error))
+        case FieldRefused() | FieldUnusable():
             return field_problem(str(error), *error.path)
         case Forbidden():
             return Problem(403, str(error))
@@ -98,7 +113,7 @@ def field_problem(detail: str, *path: str | int) -> Problem:
 
 def precondition_failed() -> Problem:
     """Return the answer to an `If-Match` that names another version."""
-    return Problem(412, "The application is not at the version of If-Match; read it again.")
+    return Problem(412, "What was to be changed is not at the version of If-Match; read it again.")
 
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]

@@ -66,6 +66,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """What decides whether an access token of a client is good."""
 
     owner_id: str
+    organization_id: str
     active: bool
     not_before: datetime | None
     expires_at: datetime | None
@@ -94,6 +95,7 @@ class ApplicationViews:
             return None
         return Caller(
             owner_id=str(row["owner_id"]),
+            organization_id=str(row["organization_id"]),
             active=row["active"],
             not_before=row["not_before"],
             expires_at=row["expires_at"],
@@ -144,7 +146,9 @@ SELECT a.id, a.client_id, a.name, a.organization_id, a.owner_id, a.active, a.sco
 _BY_ID = SELECT_FROM + " WHERE a.id = $1"
 _BY_CLIENT_ID = SELECT_FROM + " WHERE a.client_id = $1"
 _CALLER = """
-SELECT owner_id, active, not_before, expires_at FROM registry.applications WHERE client_id = $1
+SELECT owner_id, organization_id, active, not_before, expires_at
+  FROM registry.applications
+ WHERE client_id = $1
 """
 # Of both reasons, the owner's.
 _OF_DISABLED = """

@@ -3,7 +3,7 @@
 import ast
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,25 @@ import typer.main
 import yaml
 
 from services.__main__ import cli
-from services.registry.permissions import EVENTS_READ, Actor, may_create_for, may_grant, may_manage
+from services.registry.permissions import (
+    EVENTS_READ,
+    Actor,
+    Person,
+    may_add_user,
+    may_appoint,
+    may_change_organization,
+    may_change_user,
+    may_create_for,
+    may_disable_user,
+    may_grant,
+    may_join,
+    may_leave,
+    may_manage,
+    may_see_organization,
+    may_see_user,
+    may_weaken_organization,
+    rules_all,
+)
 from shared.bus import INTERNAL_EXCHANGE, PUBLIC_EXCHANGE
 from shared.config import Settings, parse_duration
 from shared.envelope import cloudevent_type, routing_key
@@ -316,6 +334,86 @@ def test_the_permissions_table_is_what_the_code_decides() -> None:
             for scope, (name, only) in SCOPES.items()
         },
     }
+
+
+def member(*organizations: str, administrator: bool = False, user_id: str = OTHERS) -> Person:
+    """Return somebody to whom something is done."""
+    return Person(
+        user_id=user_id, administrator=administrator, organizations=frozenset(organizations)
+    )
+
+
+MYSELF = member(HOME, user_id=MINE, administrator=True)
+# What the first column of the table says, and every decision that it stands for.
+IN_THE_DIRECTORY: dict[str, list[Callable[[Actor], bool]]] = {
+    "see an organization of their own": [lambda by: may_see_organization(by, HOME)],
+    "see another organization": [lambda by: may_see_organization(by, AWAY)],
+    "add an organization, rename, enable and disable it, give and take global access": [
+        may_change_organization,
+        lambda by: may_weaken_organization(by, AWAY),
+    ],
+    "see a member of an organization of their own": [
+        lambda by: may_see_user(by, member(HOME)),
+        lambda by: may_see_user(by, member(HOME, AWAY, administrator=True)),
+    ],
+    "see anybody else": [lambda by: may_see_user(by, member(AWAY))],
+    "add a user to organizations of their own": [
+        lambda by: may_add_user(by, administrator=False, organizations=frozenset({HOME}))
+    ],
+    "add a user to other organizations, or an administrator": [
+        lambda by: may_add_user(by, administrator=False, organizations=frozenset({HOME, AWAY})),
+        lambda by: may_add_user(by, administrator=True, organizations=frozenset({HOME})),
+    ],
+    "change, enable and disable who belongs to organizations of their own alone": [
+        lambda by: may_change_user(by, member(HOME)),
+        lambda by: may_disable_user(by, member(HOME)),
+    ],
+    "change, enable and disable who belongs to another one too": [
+        lambda by: may_change_user(by, member(HOME, AWAY)),
+        lambda by: may_disable_user(by, member(HOME, AWAY)),
+    ],
+    "change, enable and disable an administrator": [
+        lambda by: may_change_user(by, member(HOME, administrator=True)),
+        lambda by: may_disable_user(by, member(HOME, administrator=True)),
+    ],
+    "make somebody an administrator, or no longer one": [
+        lambda by: may_appoint(by, member(HOME)),
+        lambda by: may_appoint(by, member(HOME, administrator=True)),
+    ],
+    "make and end a membership, in an organization of their own, of somebody they see": [
+        lambda by: may_join(by, member(HOME), HOME),
+        lambda by: may_leave(by, member(HOME, AWAY), HOME),
+    ],
+    "make and end another membership, or one of an administrator": [
+        lambda by: may_join(by, member(HOME), AWAY),
+        lambda by: may_join(by, member(AWAY), HOME),
+        lambda by: may_leave(by, member(HOME, AWAY), AWAY),
+        lambda by: may_leave(by, member(HOME, administrator=True), HOME),
+    ],
+    "disable oneself, end one's own membership or being an administrator": [
+        lambda by: may_disable_user(by, MYSELF),
+        lambda by: may_leave(by, MYSELF, HOME),
+        lambda by: may_appoint(by, MYSELF),
+    ],
+    "disable or take global access from the organization that one's own rights come from": [
+        lambda by: may_weaken_organization(by, HOME)
+    ],
+    "read the audit": [rules_all],
+}
+
+
+def test_the_table_of_the_directory_is_what_the_code_decides() -> None:
+    """Likewise; a row stands for decisions that must all be the same."""
+    decided = {
+        action: [{may(role) for may in decisions} for role in ROLES]
+        for action, decisions in IN_THE_DIRECTORY.items()
+    }
+    table = {
+        row[0]: [{"yes": {True}, "no": {False}}[one] for one in row[1:]]
+        for row in rows_of(section(SECURITY, "Who may do what in the directory"))
+    }
+
+    assert table == decided
 
 
 def test_creating_is_allowed_where_managing_is() -> None:

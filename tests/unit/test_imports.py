@@ -22,6 +22,7 @@ WEB = frozenset(
         "preconditions",
         "list_queries",
     }
+    | {"administrators", "organizations_rest", "users_rest", "directory_audit_rest"}
 )
 # A library → the only modules that know it.
 ONLY_IN = {

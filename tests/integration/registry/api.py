@@ -30,7 +30,13 @@ from tests.integration.token.house import serving
 from tests.support.ports import free_port
 from tests.unit.registry.factories import create, secret_facts
 
-ALL_SCOPES = ("applications:read", "applications:write", "events:read")
+ALL_SCOPES = (
+    "applications:read",
+    "applications:write",
+    "events:read",
+    "directory:read",
+    "directory:write",
+)
 
 
 class Issuer:

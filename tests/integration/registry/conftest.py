@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest_asyncio
 
 from services.registry.event_store import EventStore
+from tests.integration.registry.administration import administration
 from tests.integration.registry.api import Api, api_of
 from tests.integration.registry.house import House, house_on
+
+__all__ = ["administration"]
 
 
 @pytest_asyncio.fixture

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from services.registry.directory import Directory, Organization, User
+from services.registry.directory import Organization, User
 from services.registry.event_store import EventStore
 from services.registry.lists import ApplicationLists
 from services.registry.ports import Append, NewEvent, Write
@@ -20,6 +20,7 @@ from shared.credentials import digest_of, new_client_id, new_client_secret
 from shared.envelope import Envelope
 from shared.events import Event, PrivateData, SecretFacts
 from shared.postgres import Pool, create_pool, migrate_database
+from tests.integration.registry.directory import FurnishedDirectory
 from tests.unit.registry.factories import NOON, created
 
 
@@ -29,7 +30,7 @@ class House:
 
     dsn: str
     pool: Pool
-    directory: Directory
+    directory: FurnishedDirectory
     views: ApplicationViews
     lists: ApplicationLists
     organization: Organization
@@ -172,7 +173,7 @@ async def house_on(dsn: str) -> AsyncIterator[House]:
     await migrate_database(dsn, SCHEMA, MIGRATIONS)
     pool = await create_pool(dsn, size=10)
     try:
-        directory = Directory(pool)
+        directory = FurnishedDirectory(pool)
         organization = await directory.add_organization("Example")
         owner = await directory.add_user(
             "owner@example.com", name="Olga Owner", organizations=[organization.id]
