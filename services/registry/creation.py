@@ -21,13 +21,15 @@ from services.registry.domain import (
     clean_name,
 )
 from services.registry.handlers import Context, create_application
-from services.registry.permissions import may_create_for
+from services.registry.permissions import may_create_for, may_have_secret_of
 from services.registry.ports import Store
 from services.registry.terms import FieldRefused, ahead, grantable
 from services.registry.views import ApplicationView, Named, SecretView
 from shared import credentials
 from shared.config import Settings
 from shared.events import SecretFacts
+
+OUTRANKED = "The owner is an administrator with rights you do not have: they must do this."
 
 
 class Forbidden(RegistryError):
@@ -80,6 +82,8 @@ async def create(
         by.actor, owner_id=owner.id, organization_id=organization.id
     ):
         raise Forbidden("Only an administrator of the owner's organization may do this.")
+    if by is not None and not may_have_secret_of(by.actor, owner.person):
+        raise Forbidden(OUTRANKED)
     _check_place(owner, organization)
     wanted = settings.registry.default_scopes if new.scopes is None else new.scopes
     scopes = grantable(wanted, by=by, settings=settings)

@@ -55,6 +55,20 @@ class Person:
     organizations: frozenset[str]
 
 
+def may_have_secret_of(actor: Actor, owner: Person) -> bool:
+    """Get a new secret of an owner's application: with it one acts as the owner.
+
+    Nobody comes by rights that are above their own: an administrator's only by ruling wherever
+    they do.
+    """
+    return (
+        actor.user_id == owner.user_id
+        or not owner.administrator
+        or rules_all(actor)
+        or all(administers(actor, one) for one in owner.organizations)
+    )
+
+
 def rules_all(actor: Actor) -> bool:
     """Administrators with global access; organizations and administrators are theirs to change."""
     return actor.administrator and actor.has_global_access

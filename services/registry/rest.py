@@ -19,7 +19,7 @@ from services.registry.bodies import (
 )
 from services.registry.callers import Caller, Callers
 from services.registry.clock import end_of_second, now
-from services.registry.creation import NewApplication, create
+from services.registry.creation import OUTRANKED, Forbidden, NewApplication, create
 from services.registry.directory import Directory
 from services.registry.domain import (
     ActivateApplication,
@@ -35,7 +35,7 @@ from services.registry.history import fact_of
 from services.registry.list_queries import LIST_QUERY, filter_of, limit_of, order_of
 from services.registry.lists import ApplicationLists
 from services.registry.operations import HISTORY, NOTHING, Operation
-from services.registry.permissions import may_manage
+from services.registry.permissions import may_have_secret_of, may_manage
 from services.registry.preconditions import at_version, etag, if_match
 from services.registry.refusals import not_found
 from services.registry.rotation import rotate_secret
@@ -220,6 +220,9 @@ class ApplicationsApi:
         """Give the application a new secret; the only answer that has it."""
         caller = await self._callers.caller(request, WRITE)
         view = await self._visible_view(caller, request)
+        owner = await self._directory.user(view.owner.id)
+        if not may_have_secret_of(caller.user.actor, owner.person):
+            raise Forbidden(OUTRANKED)
         body = await read_optional_json(request, RotateBody, limit=self._body_limit)
         overlap = self._settings.registry.secret_overlap if body.overlap is None else body.overlap
         with at_version(if_match(request, view.version)):

@@ -416,6 +416,24 @@ class TestSomebodyElse:
         assert (await api.http.get(path, headers=admin)).status_code == 200
         problem(await api.http.get(path, headers=user), 404)
 
+    async def test_an_administrator_gets_no_secret_of_a_superior(self, api: Api) -> None:
+        """By it the local one would act with global access."""
+        above = await api.house.directory.add_organization("Above", global_access=True)
+        chief = await api.user(
+            "chief@example.com",
+            administrator=True,
+            organizations=[above.id, api.house.organization.id],
+        )
+        home = api.house.organization.id
+        application_id, _ = await api.application_of(chief, organization_id=home)
+        local = await api.client_of(await api.user("local@example.com", administrator=True))
+        path = f"/api/applications/{application_id}"
+
+        assert (await api.http.get(path, headers=local)).status_code == 200
+        problem(await api.http.post(path + "/rotate-secret", headers=local), 403)
+        body = {"name": "Mine", "owner": chief.id, "organization": home}
+        problem(await api.http.post("/api/applications", json=body, headers=local), 403)
+
 
 class TestLists:
     async def test_pages_follow_each_other_until_there_is_none(self, api: Api) -> None:

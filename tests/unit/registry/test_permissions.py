@@ -12,6 +12,7 @@ from services.registry.permissions import (
     may_change_organization,
     may_change_user,
     may_disable_user,
+    may_have_secret_of,
     may_join,
     may_leave,
     may_see_organization,
@@ -148,3 +149,18 @@ def test_what_may_be_done_to_an_organization() -> None:
 def test_nobody_disables_the_organization_that_they_rule_by() -> None:
     """The last one with global access would be gone, and nobody could bring it back."""
     assert not may_weaken_organization(CHIEF, ABOVE)
+
+
+def test_nobody_gets_a_secret_that_opens_more_than_they_may() -> None:
+    """Whoever knows an application's secret acts as its owner."""
+    member = person(HOME, AWAY)
+    peer, superior = person(HOME, administrator=True), person(HOME, ABOVE, administrator=True)
+    myself = person(HOME, ABOVE, administrator=True, user_id=ME)
+
+    assert all(may_have_secret_of(CHIEF, one) for one in (member, peer, superior, myself))
+    assert [may_have_secret_of(LOCAL, one) for one in (member, peer, superior, myself)] == [
+        True,
+        True,
+        False,
+        True,
+    ]
