@@ -14,13 +14,13 @@ from services.registry.list_queries import DEFAULT_PAGE
 from services.registry.lists import PAGE_LIMIT
 from services.registry.operations import Operation
 from services.registry.permissions import rules_all
-from services.registry.queries import LOG_LIMIT, id_of, query_of, whole
+from services.registry.queries import ID_OR_ANY, LOG_LIMIT, id_of, query_of, whole
 from shared.web import NO_STORE, json_response
 
 _PAGE_QUERY: dict[str, dict[str, Any]] = {
     "after": {"type": "integer", "minimum": 0, "maximum": LOG_LIMIT, "default": 0},
     "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": DEFAULT_PAGE},
-    "subject": {"type": "string", "format": "uuid", "description": "A user's or organization's id"},
+    "subject": {**ID_OR_ANY, "description": "A user's or organization's id"},
 }
 
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from services.registry.directory import User
 from services.registry.lists import BY_NAME, PAGE_LIMIT, SORTS, STATUSES, Filter, Order
 from services.registry.queries import (
+    ID_OR_ANY,
     choice_of,
     flag,
     id_of,
@@ -19,8 +20,9 @@ from services.registry.queries import (
 )
 
 DEFAULT_PAGE = 50
-_MOMENT = {"type": "string", "format": "date-time"}
-_ID = {"type": "string", "format": "uuid"}
+_MOMENT = {
+    "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "maxLength": 0}],
+}
 _SORTS = [direction + one for one in SORTS for direction in ("", "-")]
 LIST_QUERY: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": DEFAULT_PAGE},
@@ -43,10 +45,10 @@ LIST_QUERY: dict[str, dict[str, Any]] = {
         "enum": list(STATUSES),
         "description": "`active` obtains tokens now; `expired` would, but for its expiry",
     },
-    "owner": {**_ID, "description": "The owner's id"},
+    "owner": {**ID_OR_ANY, "description": "The owner's id"},
     "organization": {
         "type": "array",
-        "items": _ID,
+        "items": ID_OR_ANY,
         "maxItems": 50,
         "description": "An organization's id; may be repeated",
     },

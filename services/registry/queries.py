@@ -12,6 +12,10 @@ from shared.problem import FieldError, Problem
 
 # Positions are bigint in Postgres.
 LOG_LIMIT = 2**63 - 1
+# An empty parameter is as good as none.
+ID_OR_ANY = {
+    "anyOf": [{"type": "string", "format": "uuid"}, {"type": "string", "maxLength": 0}],
+}
 Choice = TypeVar("Choice", bound=str)
 
 

@@ -31,7 +31,7 @@ from services.registry.lists import PAGE_LIMIT
 from services.registry.operations import NOTHING, Operation
 from services.registry.permissions import Actor, may_see_user, rules_all
 from services.registry.preconditions import at_version, etag, if_match
-from services.registry.queries import flag, id_of, query_of, text_of, whole
+from services.registry.queries import ID_OR_ANY, flag, id_of, query_of, text_of, whole
 from services.registry.rest import MERGE_PATCH
 from services.registry.switch import Switch
 from shared.web import json_response
@@ -43,7 +43,7 @@ _PAGE_QUERY: dict[str, dict[str, Any]] = {
     "email": {"type": "string", "maxLength": 255, "description": "Part of the address, any case"},
     "active": {"type": "boolean"},
     "administrator": {"type": "boolean"},
-    "organization": {"type": "string", "format": "uuid", "description": "An organization's id"},
+    "organization": {**ID_OR_ANY, "description": "An organization's id"},
 }
 
 
