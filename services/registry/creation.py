@@ -38,7 +38,11 @@ class Forbidden(RegistryError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewApplication:
-    """What was asked for. Owner and organization by id, address or name; None is the asker's."""
+    """What was asked for. Owner and organization by id, address or name; None is the asker's.
+
+    The current organization is where the asker is at work: unless it has global access, it is meant
+    where none is named.
+    """
 
     name: str
     organization: str | None = None
@@ -48,6 +52,7 @@ class NewApplication:
     scopes: tuple[str, ...] | None = None
     expires_at: datetime | None = None
     secret_expires_at: datetime | None = None
+    current_organization_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +171,9 @@ async def _organization(
     choices = [one for one in owner.organizations if one.active]
     if len(choices) == 1:
         return choices[0]
+    here = [one for one in choices if one.id == new.current_organization_id]
+    if here and not here[0].global_access:
+        return here[0]
     if not choices:
         raise FieldRefused("The owner belongs to no active organization.", "owner")
     whose = "You belong" if by is not None and by.id == owner.id else "The owner belongs"

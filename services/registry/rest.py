@@ -169,6 +169,7 @@ class ApplicationsApi:
                 scopes=None if body.scopes is None else tuple(body.scopes),
                 expires_at=body.expires_at,
                 secret_expires_at=body.secret_expires_at,
+                current_organization_id=caller.organization_id,
             ),
             by=caller.user,
             settings=self._settings,

@@ -434,6 +434,82 @@ class TestSomebodyElse:
         body = {"name": "Mine", "owner": chief.id, "organization": home}
         problem(await api.http.post("/api/applications", json=body, headers=local), 403)
 
+    async def test_the_organization_one_is_at_work_in_is_meant(self, api: Api) -> None:
+        """Of several; with global access it could be any, and has to be named."""
+        home = api.house.organization
+        for name, is_global in (("Plain", False), ("Above", True)):
+            other = await api.house.directory.add_organization(name, global_access=is_global)
+            user = await api.user(f"{name}@example.com", organizations=[home.id, other.id])
+            _, client_id = await api.application_of(user, organization_id=other.id)
+            headers = api.headers(client_id)
+
+            answer = await api.http.post("/api/applications", json={"name": "A"}, headers=headers)
+
+            if is_global:
+                problem(answer, 422, "#/organization")
+            else:
+                assert answer.json()["organization"] == {"id": other.id, "name": name}
+            named = {"name": "B", "organization": "Example"}
+            answer = await api.http.post("/api/applications", json=named, headers=headers)
+            assert answer.json()["organization"]["id"] == home.id
+
+
+class TestMatrix:
+    """Who may do what: the table of docs/security.md, through the door."""
+
+    ACTIONS = (
+        ("GET", "", None),
+        ("GET", "/events", None),
+        ("PATCH", "", {"description": "x"}),
+        ("POST", "/deactivate", None),
+        ("POST", "/activate", None),
+        ("POST", "/revoke-tokens", None),
+        ("POST", "/rotate-secret", {"overlap": 0}),
+        ("DELETE", "/secrets/00000000-0000-4000-8000-000000000000", None),
+        ("DELETE", "", None),
+    )
+
+    @pytest.mark.parametrize("role", ["user", "administrator", "administrator of all"])
+    async def test_what_a_role_may_do_to_whose_application(self, api: Api, role: str) -> None:
+        """What is not theirs is not there; creating it is refused."""
+        directory, home = api.house.directory, api.house.organization
+        above = await directory.add_organization("Above", global_access=True)
+        away = await directory.add_organization("Away")
+        organizations = [home.id, above.id] if role == "administrator of all" else [home.id]
+        me = await api.user(
+            "me@example.com", administrator=role != "user", organizations=organizations
+        )
+        neighbour = await api.user("neighbour@example.com", organizations=[home.id])
+        stranger = await api.user("stranger@example.com", organizations=[away.id])
+        headers = await api.client_of(me)
+        allowed = {
+            me: True,
+            neighbour: role != "user",
+            stranger: role == "administrator of all",
+        }
+
+        for owner, is_allowed in allowed.items():
+            place = owner.organizations[-1] if owner is stranger else home
+            target, _ = await api.application_of(owner, organization_id=place.id)
+            listed = await api.http.get("/api/applications?limit=200", headers=headers)
+            assert is_allowed == (target in [one["id"] for one in listed.json()["items"]])
+            for method, suffix, body in self.ACTIONS:
+                answer = await api.http.request(
+                    method, f"/api/applications/{target}{suffix}", json=body, headers=headers
+                )
+                if "/secrets/" in suffix and is_allowed:
+                    assert "secret" in problem(answer, 404)["detail"]
+                elif is_allowed:
+                    assert answer.status_code in (200, 204), (owner.email, suffix, answer.text)
+                else:
+                    assert problem(answer, 404)["detail"] == "There is no such application."
+            made = await api.http.post(
+                "/api/applications",
+                json={"name": "Made", "owner": owner.id, "organization": place.id},
+                headers=headers,
+            )
+            assert made.status_code == (201 if is_allowed else 403), (owner.email, made.text)
+
 
 class TestLists:
     async def test_pages_follow_each_other_until_there_is_none(self, api: Api) -> None:
