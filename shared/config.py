@@ -41,6 +41,10 @@ _FILES_IN_VAR = frozenset({"url_file", "password_file", "ca_file"})
 # What holds a password; beside each stands a setting for a file that holds it, NAME_file.
 _SECRETS = frozenset({"url", "password"})
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+# Scheme, host or IPv6 address, port.
+_ORIGIN = re.compile(
+    r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9_](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(\d{1,5}))?"
+)
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 
 
@@ -110,6 +114,52 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _check_origin(origin: str) -> str:
+    """Return an origin if a browser can ever send it: it is compared as it stands (RFC 6454)."""
+    found = _ORIGIN.fullmatch(origin)
+    if origin != "*" and found is None:
+        message = (
+            "give origins such as https://app.example.com or http://localhost:3000: in lower case, "
+            'without a path and without a slash at the end; or "*" for all'
+        )
+        raise ValueError(message)
+    if found is not None and found[2] is not None:
+        port = int(found[2])
+        if not 0 < port <= 65535 or port == {"http": 80, "https": 443}.get(found[1]):
+            message = "leave out a port that goes without saying, and give none above 65535"
+            raise ValueError(message)
+    return origin
+
+
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    if "*" in origins and len(origins) > 1:
+        message = '"*" allows all origins: let it stand alone'
+        raise ValueError(message)
+    return origins
+
+
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_origin)], ...], AfterValidator(_check_origins)
+]
+HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")]
+
+
+class Cors(Section):
+    """Which web pages may call, from the browser of whoever looks at them."""
+
+    allow_origins: Origins = ()
+    allow_headers: tuple[HeaderName, ...] = ()
+    max_age: DurationOrZero = timedelta(minutes=10)
+
+
+class RateLimits(Section):
+    """What is allowed in a minute, to one client or from one address; 0 is no limit."""
+
+    reads_per_minute: int = Field(default=6000, ge=0)
+    writes_per_minute: int = Field(default=600, ge=0)
+    failed_authentications_per_minute: int = Field(default=600, ge=0)
+
+
 class Database(Section):
     """A Postgres database; without a URL the one that `oauthapps up` runs under `var/`."""
 
@@ -154,6 +204,9 @@ class Registry(Section):
     max_body: int = Field(default=65_536, ge=1024)
     batch_commands: int = Field(default=200, ge=1, le=1000)
     batch_delay: Duration = timedelta(milliseconds=2)
+    idempotency_keep: Duration = timedelta(days=1)
+    rate_limits: RateLimits = RateLimits()
+    cors: Cors = Cors()
 
 
 class Token(Section):
@@ -176,6 +229,7 @@ class Token(Section):
     body_timeout: Duration = timedelta(seconds=10)
     catch_up_timeout: Duration = timedelta(seconds=1)
     catch_ups_per_second: float = Field(default=20, gt=0)
+    cors: Cors = Cors()
 
 
 class Smtp(Section):

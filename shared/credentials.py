@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import secrets
 import zlib
+from collections.abc import Callable
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SECRET_PREFIX = "oas_"  # noqa: S105 - the public prefix of every secret, not a secret
@@ -18,16 +19,18 @@ CHECKSUM_CHARACTERS = 6  # 62 ** 6 > 2 ** 32
 SECRET_LENGTH = len(SECRET_PREFIX) + ENTROPY_CHARACTERS + CHECKSUM_CHARACTERS
 CLIENT_ID_LENGTH = 32
 _LETTERS = frozenset(ALPHABET)
+# Returns so many bytes that nobody can foresee who must not know what is made of them.
+RandomBytes = Callable[[int], bytes]
 
 
-def new_client_id() -> str:
+def new_client_id(random: RandomBytes = secrets.token_bytes) -> str:
     """Return a fresh Client ID: 32 letters and digits, 190 bits, so never one given out before."""
-    return _random(CLIENT_ID_LENGTH)
+    return _random(CLIENT_ID_LENGTH, random)
 
 
-def new_client_secret() -> str:
+def new_client_secret(random: RandomBytes = secrets.token_bytes) -> str:
     """Return a fresh Client Secret, 53 characters of `[A-Za-z0-9_]`."""
-    body = SECRET_PREFIX + _random(ENTROPY_CHARACTERS)
+    body = SECRET_PREFIX + _random(ENTROPY_CHARACTERS, random)
     return body + _checksum(body)
 
 
@@ -61,12 +64,12 @@ def hint_of(secret: str) -> str:
     return secret[-4:]
 
 
-def _random(length: int) -> str:
+def _random(length: int, random: RandomBytes) -> str:
     """Return so many characters, each equally likely: bytes that would favour some are dropped."""
     fair = 256 - 256 % len(ALPHABET)
     characters: list[str] = []
     while len(characters) < length:
-        drawn = secrets.token_bytes(2 * length)
+        drawn = random(2 * length)
         characters += [ALPHABET[byte % len(ALPHABET)] for byte in drawn if byte < fair]
     return "".join(characters[:length])
 

@@ -14,14 +14,19 @@ from services.registry.directory_audit_rest import DirectoryAuditApi
 from services.registry.directory_changes import DirectoryChanges
 from services.registry.directory_views import DirectoryViews
 from services.registry.documents import document_routes
+from services.registry.edge import Edge
 from services.registry.event_store import EventStore
 from services.registry.events_rest import EventsApi
 from services.registry.feed import Feed, Wakeup, listen
+from services.registry.idempotency import Idempotency
 from services.registry.internal import InternalApi
+from services.registry.kept_answers import KeptAnswers
 from services.registry.lists import ApplicationLists
 from services.registry.name_search import tidy
 from services.registry.operations import routes_of
 from services.registry.organizations_rest import OrganizationsApi
+from services.registry.rate_limits import CallerLimits, FailedAuthentications
+from services.registry.recovery import Recovery
 from services.registry.refusals import REFUSAL_HANDLERS
 from services.registry.relay import Relay
 from services.registry.rest import ApplicationsApi
@@ -32,6 +37,7 @@ from services.registry.views import ApplicationViews
 from services.registry.withdrawal import watch
 from shared.bus import open_publisher
 from shared.config import Settings, load, secret
+from shared.cors import allow_origins
 from shared.garbage import settle
 from shared.health import NotReady
 from shared.logs import configure
@@ -85,7 +91,19 @@ def create_app(settings: Settings) -> Starlette:
             directory = Directory(pool)
             views = ApplicationViews(pool)
             feed = Feed(pool, wakeup, stopping)
-            callers = Callers(verifier, views, directory)
+            limits = settings.registry.rate_limits
+            callers = Callers(verifier, views, directory, FailedAuthentications(limits))
+            answers = KeptAnswers(pool, keep=settings.registry.idempotency_keep)
+            edge = Edge(
+                callers,
+                limits=CallerLimits(limits),
+                idempotency=Idempotency(
+                    credential,
+                    answers=answers,
+                    recovery=Recovery(store, views),
+                    body_limit=settings.registry.max_body,
+                ),
+            )
             applications = ApplicationsApi(
                 settings,
                 store=store,
@@ -115,7 +133,7 @@ def create_app(settings: Settings) -> Starlette:
                 credential, pool=pool, feed=feed, store=store, directory=directory
             )
             checks = {"database": lambda: _check_database(pool)}
-            jobs = [listen(dsn, wakeup), watch(store, views), tidy(pool)]
+            jobs = [listen(dsn, wakeup), watch(store, views), tidy(pool), answers.prune_forever()]
             if amqp_url is not None:
                 relay = Relay(
                     dsn,
@@ -132,7 +150,7 @@ def create_app(settings: Settings) -> Starlette:
                 [
                     *health_routes(checks),
                     *document_routes(settings, operations),
-                    *routes_of(operations),
+                    *routes_of(operations, edge),
                     *internal.routes,
                 ]
             )
@@ -144,6 +162,12 @@ def create_app(settings: Settings) -> Starlette:
 
     app = Starlette(lifespan=lifespan, exception_handlers={**PROBLEM_HANDLERS, **REFUSAL_HANDLERS})
     app.state.stopping = stopping
+    allow_origins(
+        app,
+        settings.registry.cors,
+        at=("/api/", "/schemas/", "/openapi.json", "/asyncapi.json"),
+        methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+    )
     return app
 
 

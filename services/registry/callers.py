@@ -1,14 +1,17 @@
 """Who calls the REST API: whose access token it is, and on whose behalf."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
 from services.registry.clock import now
 from services.registry.directory import Directory, User, UserUnknown
 from services.registry.handlers import Context
+from services.registry.keyed_requests import Derived
+from services.registry.rate_limits import FailedAuthentications
 from services.registry.views import ApplicationViews
+from shared.problem import Problem
 from shared.resource_server import (
     AccessToken,
     BearerVerifier,
@@ -28,33 +31,72 @@ class Caller:
     user: User
     organization_id: str
     token: AccessToken
+    # Set for a request with an Idempotency-Key.
+    draws_from: Derived | None = None
 
     def context(self) -> Context:
-        """Return the context of one command of theirs."""
-        return Context(
+        """Return the context of the one command of their request."""
+        context = Context(
             command_id=str(uuid.uuid4()),
             actor=f"user:{self.user.id}",
             now=now,
             # Which credential it was done with: the answer to the audit's second question.
             correlation_id=f"client:{self.token.client_id}",
         )
+        if self.draws_from is None:
+            return context
+        # A retry sends the same command again, which the log then knows.
+        drawn = self.draws_from
+        return replace(context, command_id=drawn.command_id, random=drawn.random)
 
 
 class Callers:
     """Lets in those whose access token is good now."""
 
     def __init__(
-        self, verifier: BearerVerifier, views: ApplicationViews, directory: Directory
+        self,
+        verifier: BearerVerifier,
+        views: ApplicationViews,
+        directory: Directory,
+        failures: FailedAuthentications,
     ) -> None:
         self._verifier = verifier
         self._views = views
         self._directory = directory
+        self._failures = failures
 
     async def caller(self, request: Request, scope: str) -> Caller:
-        """Return who calls. Raises Problem 401, 403 (RFC 6750) or 503."""
+        """Return who calls. Raises Problem 401, 403 (RFC 6750), 429 or 503."""
+        caller = await self.authenticated(request)
+        if scope not in caller.token.scopes:
+            raise insufficient_scope(scope)
+        return caller
+
+    async def authenticated(self, request: Request) -> Caller:
+        """Return who calls, whatever their scopes. Raises Problem 401, 429 or 503."""
+        known: Caller | None = getattr(request.state, "caller", None)
+        if known is not None:
+            return known
+        address = "" if request.client is None else request.client.host
         try:
             await self._verifier.require_keys()
-            token = await self._verifier.verify(bearer_token(request.headers.get("authorization")))
+        except NoSigningKeys:
+            raise keys_missing() from None
+        presented = bearer_token(request.headers.get("authorization"))
+        self._failures.admit(address, presented)
+        try:
+            caller = await self._caller(presented)
+        except Problem as problem:
+            if problem.status == 401:
+                self._failures.failed(address)
+            raise
+        self._failures.succeeded(presented)
+        request.state.caller = caller
+        return caller
+
+    async def _caller(self, presented: str) -> Caller:
+        try:
+            token = await self._verifier.verify(presented)
         except NoSigningKeys:
             raise keys_missing() from None
         except TokenRefused:
@@ -73,6 +115,4 @@ class Callers:
             raise invalid_token() from None
         if not user.active:
             raise invalid_token()
-        if scope not in token.scopes:
-            raise insufficient_scope(scope)
         return Caller(user=user, organization_id=client.organization_id, token=token)

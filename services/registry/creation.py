@@ -3,7 +3,6 @@
 The pages, the REST API and the command line all come through here.
 """
 
-import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -20,6 +19,7 @@ from services.registry.domain import (
     clean_description,
     clean_name,
 )
+from services.registry.draws import CLIENT_SECRET, new_id
 from services.registry.handlers import Context, create_application
 from services.registry.permissions import may_create_for, may_have_secret_of
 from services.registry.ports import Store
@@ -93,10 +93,10 @@ async def create(
     wanted = settings.registry.default_scopes if new.scopes is None else new.scopes
     scopes = grantable(wanted, by=by, settings=settings)
     now = context.now()
-    secret = credentials.new_client_secret()
+    secret = credentials.new_client_secret(context.random(CLIENT_SECRET))
     command = CreateApplication(
-        application_id=str(uuid.uuid4()),
-        client_id=credentials.new_client_id(),
+        application_id=new_id(context.random("application")),
+        client_id=credentials.new_client_id(context.random("client")),
         organization_id=organization.id,
         owner_id=owner.id,
         name=name,
@@ -105,7 +105,7 @@ async def create(
         scopes=scopes,
         expires_at=ahead(new.expires_at, now, "expires_at"),
         secret=SecretFacts(
-            id=str(uuid.uuid4()),
+            id=new_id(context.random("secret")),
             hint=credentials.hint_of(secret),
             created_at=now,
             expires_at=ahead(new.secret_expires_at, now, "secret_expires_at"),

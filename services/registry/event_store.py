@@ -112,6 +112,10 @@ class EventStore:
         """Return a stream's events, oldest first, without their private parts."""
         return [_envelope(row) for row in await self._pool.fetch(_LOAD, stream)]
 
+    async def outcome(self, command_id: str) -> list[Envelope]:
+        """Return what a command has appended, without its private part; nothing if it has not."""
+        return [_envelope(row) for row in await self._pool.fetch(_BY_COMMAND, command_id)]
+
     async def head(self) -> Head:
         """Return the log's epoch and last position."""
         row = await self._pool.fetchrow(_HEAD)

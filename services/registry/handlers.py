@@ -1,7 +1,8 @@
 """What is done with a command: load, decide, append. Nothing else happens here."""
 
+import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.registry.domain import (
@@ -18,6 +19,8 @@ from shared.events import NO_PRIVATE_DATA, PrivateData
 
 # Another writer may win the race this often before the caller is told.
 ATTEMPTS = 5
+# For a purpose, such as "client secret", what returns so many random bytes.
+Randomness = Callable[[str], Callable[[int], bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ class Context:
     actor: str
     now: Callable[[], datetime]
     correlation_id: str | None = None
+    # A retry that carries an Idempotency-Key draws what the first try drew.
+    random: Randomness = field(default=lambda _purpose: secrets.token_bytes, repr=False)
 
 
 async def create_application(

@@ -1,11 +1,12 @@
 """The OpenAPI 3.1 document, made from the operations that are served."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from services.registry.keyed_requests import HEADER, PATTERN
 from services.registry.operations import CLOUDEVENTS, HISTORY, NOTHING, Operation
 from shared.config import Settings
 from shared.problem import PROBLEM_MEDIA_TYPE
@@ -53,17 +54,23 @@ def document(operations: Sequence[Operation], settings: Settings, version: str) 
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "headers": _HEADERS,
             "securitySchemes": {"oauth2": {"type": "oauth2", "flows": {"clientCredentials": flow}}},
         },
     }
 
 
 def _operation(one: Operation) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": "Done."}
+    answer: dict[str, Any] = {"description": "Done.", "headers": _headers(_ALWAYS)}
+    if one.method == "POST":
+        answer["headers"] |= _headers(["Idempotency-Replayed"])
     if one.answer is not NOTHING:
         name = one.answer if isinstance(one.answer, str) else one.answer.__name__
         answer["content"] = {one.answer_type: {"schema": {"$ref": _SCHEMAS + name}}}
-    refusals = {400, 401, 403, 503, *one.refusals}
+    refusals = {400, 401, 403, 429, 503, *one.refusals}
+    if one.method == "POST":
+        # Of the Idempotency-Key: still being worked on, come with another request; and its body.
+        refusals |= {408, 409, 413, 422}
     if "{" in one.path:
         refusals.add(404)
     if one.conditional:
@@ -77,7 +84,7 @@ def _operation(one: Operation) -> dict[str, Any]:
         "parameters": _parameters(one),
         "responses": {
             str(one.status): answer,
-            **{str(status): _REFUSAL for status in sorted(refusals)},
+            **{str(status): _refusal(status) for status in sorted(refusals)},
         },
     }
     if one.body is not None:
@@ -105,7 +112,21 @@ def _parameters(one: Operation) -> list[dict[str, Any]]:
     if one.conditional:
         version = {"type": "string", "examples": ['"1"']}
         parameters.append({"name": "If-Match", "in": "header", "schema": version})
+    if one.method == "POST":
+        parameters.append(_IDEMPOTENCY_KEY)
     return parameters
+
+
+def _headers(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    return {
+        "description": "Refused; the problem says why and what to do.",
+        "headers": _headers([*_ALWAYS, *(["Retry-After"] if status in _RETRIED else [])]),
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _SCHEMAS + "Problem"}}},
+    }
 
 
 _PROBLEM = {
@@ -164,7 +185,37 @@ _COMPONENTS = {
         },
     },
 }
-_REFUSAL = {
-    "description": "Refused; the problem says why and what to do.",
-    "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _SCHEMAS + "Problem"}}},
+_IDEMPOTENCY_KEY = {
+    "name": HEADER,
+    "in": "header",
+    "description": (
+        "Drawn by the caller for this request, best a UUID. The same request with the same key, "
+        "sent again, is done once and answered the same again."
+    ),
+    "schema": {
+        "type": "string",
+        "pattern": PATTERN,
+        "examples": ["5f1c7d0a-3b52-4a5e-9c11-0e6d1b7a2f43"],
+    },
+}
+# In every answer to a caller who is known, unless there is no limit.
+_ALWAYS = ("RateLimit", "RateLimit-Policy")
+_RETRIED = frozenset({409, 429, 503})
+_HEADERS = {
+    "RateLimit": {
+        "description": "What is left of the limit, and the seconds until it is whole again",
+        "schema": {"type": "string", "examples": ['"reads";r=5999;t=1']},
+    },
+    "RateLimit-Policy": {
+        "description": "The limit that the request counts for, and its window in seconds",
+        "schema": {"type": "string", "examples": ['"reads";q=6000;w=60']},
+    },
+    "Retry-After": {
+        "description": "Seconds after which it is worth trying again",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "Idempotency-Replayed": {
+        "description": "There when this is the answer of an earlier request with the same key",
+        "schema": {"const": "true"},
+    },
 }

@@ -9,7 +9,8 @@ import structlog
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, request_response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.registry.views import ApplicationView
 
@@ -41,18 +42,41 @@ class Operation:
     refusals: Sequence[int] = ()
 
 
-def routes_of(operations: Iterable[Operation]) -> list[Route]:
-    """Return a route for each path."""
-    paths: dict[str, dict[str, Handler]] = {}
+# Answers the requests of an operation.
+Edge = Callable[[Operation, Request], Awaitable[Response]]
+
+
+def routes_of(operations: Iterable[Operation], edge: Edge) -> list[Route]:
+    """Return a route for each path; the edge answers."""
+    paths: dict[str, dict[str, Operation]] = {}
     for one in operations:
-        paths.setdefault(one.path, {})[one.method] = one.handler
-    return [_route(path, methods) for path, methods in paths.items()]
+        paths.setdefault(one.path, {})[one.method] = one
+    return [_route(path, methods, edge) for path, methods in paths.items()]
 
 
-def _route(path: str, methods: Mapping[str, Handler]) -> Route:
+def _route(path: str, methods: Mapping[str, Operation], edge: Edge) -> Route:
     async def dispatch(request: Request) -> Response:
         structlog.contextvars.bind_contextvars(method=request.method, path=request.url.path)
         method = "GET" if request.method == "HEAD" else request.method
-        return await methods[method](request)
+        return await edge(methods[method], request)
 
-    return Route(path, dispatch, methods=list(methods))
+    return Route(path, _WithHeaders(request_response(dispatch)), methods=list(methods))
+
+
+class _WithHeaders:
+    """Puts `request.state.headers` into the answer, also into a problem's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers: Mapping[str, str] = scope.get("state", {}).get("headers", {})
+                message["headers"] = [
+                    *message["headers"],
+                    *((name.lower().encode(), value.encode()) for name, value in headers.items()),
+                ]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)

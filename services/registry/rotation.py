@@ -1,12 +1,12 @@
 """Replacing an application's secret: the new one, and how long the old one is good beside it."""
 
-import uuid
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from msgspec import structs
 
 from services.registry.domain import RotateSecret
+from services.registry.draws import CLIENT_SECRET, new_id
 from services.registry.handlers import Context, change_application
 from services.registry.ports import Store
 from services.registry.terms import ahead
@@ -39,10 +39,10 @@ async def rotate_secret(
     since, and what `change_application` raises;
     then the application has the secrets it had.
     """
-    secret = credentials.new_client_secret()
+    secret = credentials.new_client_secret(context.random(CLIENT_SECRET))
     now = context.now()
     facts = SecretFacts(
-        id=str(uuid.uuid4()),
+        id=new_id(context.random("secret")),
         hint=credentials.hint_of(secret),
         created_at=now,
         expires_at=ahead(expires_at, now, "expires_at"),

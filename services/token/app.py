@@ -13,6 +13,7 @@ from services.token.projection import CONFIRM_SECONDS, Projection
 from services.token.projector import Projector
 from services.token.routes import TOKEN_PATHS, TokenEndpoint, routes
 from shared.config import Settings, Subscription, load, secret
+from shared.cors import allow_origins, for_origins
 from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import NotReady
@@ -66,8 +67,10 @@ def create_app(settings: Settings) -> Starlette:
                 per_second=settings.token.catch_ups_per_second,
             )
             stack.push_async_callback(catch_up.aclose)
-            service.endpoint = TokenEndpoint(
-                settings, keys=keys, projection=projection, catch_up=catch_up
+            service.endpoint = for_origins(
+                TokenEndpoint(settings, keys=keys, projection=projection, catch_up=catch_up),
+                settings.token.cors,
+                methods=("POST",),
             )
 
             async def check_keys() -> None:
@@ -86,6 +89,7 @@ def create_app(settings: Settings) -> Starlette:
             yield
 
     service = TokenService(lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS)
+    allow_origins(service, settings.token.cors, at=("/.well-known/",), methods=("GET", "HEAD"))
     return service
 
 

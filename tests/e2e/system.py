@@ -119,6 +119,10 @@ class System:
             "OAUTHAPPS_NOTIFIER__DATABASE__URL": database_url,
             "OAUTHAPPS_NOTIFIER__SMTP__PORT": str(smtp_port),
             "OAUTHAPPS_NOTIFIER__RETRY_FIRST": "200ms",
+            # A test asks for more in a minute than anybody should.
+            "OAUTHAPPS_REGISTRY__RATE_LIMITS__READS_PER_MINUTE": "100000",
+            "OAUTHAPPS_REGISTRY__RATE_LIMITS__WRITES_PER_MINUTE": "100000",
+            "OAUTHAPPS_REGISTRY__RATE_LIMITS__FAILED_AUTHENTICATIONS_PER_MINUTE": "100000",
             **{f"OAUTHAPPS_{name.upper()}__PORT": str(port) for name, port in ports.items()},
             **(settings or {}),
         }

@@ -21,6 +21,9 @@ WEB = frozenset(
         "operations",
         "preconditions",
         "list_queries",
+        "edge",
+        "idempotency",
+        "recovery",
     }
     | {"administrators", "organizations_rest", "users_rest", "directory_audit_rest"}
 )
@@ -111,7 +114,7 @@ def is_web_elsewhere(module: str, imported: str) -> bool:
     """Starlette is for the modules that speak HTTP."""
     if not is_in(imported, "starlette"):
         return False
-    if module in ("shared.web", "shared.server", MAIN):
+    if module in ("shared.web", "shared.server", "shared.cors", MAIN):
         return False
     return service_of(module) is None or module.rsplit(".", maxsplit=1)[-1] not in WEB
 

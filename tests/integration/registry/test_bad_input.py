@@ -16,6 +16,8 @@ from tests.integration.registry.house import database_on, house_on
 JSON = {"Content-Type": "application/json"}
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def api(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
@@ -166,9 +168,7 @@ async def test_a_version_beyond_all_versions_is_a_conflict(api: Api) -> None:
     assert answer.status_code in (409, 422)
 
 
-@pytest.mark.parametrize(
-    "id_", ["0", "x", "a" * 400, "%00", str(uuid.uuid4()), "..%2f..", "é", "null"]
-)
+@pytest.mark.parametrize("id_", ["0", "x", "a" * 400, "%00", NOBODY, "..%2f..", "é", "null"])
 @pytest.mark.parametrize(
     ("method", "suffix"),
     [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/activate"), ("GET", "/events")],

@@ -379,3 +379,42 @@ def test_addresses_follow_the_ports_unless_they_are_given(config: Path) -> None:
         "https://r",
         "https://t",
     )
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["*", "https://app.example.com", "http://localhost:3000", "http://[::1]:8080", "app://x"],
+)
+def test_an_origin_is_what_a_browser_sends(config: Path, origin: str) -> None:
+    """Compared character by character, so it must be written as it is sent."""
+    config.write_text(f"registry: {{cors: {{allow_origins: ['{origin}']}}}}\n")
+
+    assert load(config).registry.cors.allow_origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    ("origins", "remedy"),
+    [
+        ("['https://app.example.com/']", "without a slash"),
+        ("['https://app.example.com/page']", "without a path"),
+        ("['app.example.com']", "such as https://"),
+        ("['HTTPS://app.example.com']", "lower case"),
+        ("['https://App.example.com']", "lower case"),
+        ("['null']", "such as https://"),
+        ("['https://*.example.com']", "such as https://"),
+        ("['https://app.example.com:443']", "leave out a port"),
+        ("['http://localhost:80']", "leave out a port"),
+        ("['http://localhost:70000']", "65535"),
+        ("['*', 'https://app.example.com']", "stand alone"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_one_line(
+    config: Path, origins: str, remedy: str
+) -> None:
+    """It would never match, and nobody would see why."""
+    config.write_text(f"registry: {{cors: {{allow_origins: {origins}}}}}\n")
+
+    message = wrong(config)
+    assert "registry.cors.allow_origins" in message
+    assert remedy in message
+    assert "\n" not in message

@@ -218,6 +218,7 @@ async def test_what_a_catch_up_brings_is_accepted() -> None:
         (new_client_id(), "oas_" + "0" * 49),
         ("\ud800" * 32, "\ud800" * 53),
     ],
+    ids=["client", "secret", "checksum", "half characters"],
 )
 async def test_junk_costs_no_look_up(client_id: str, secret: str) -> None:
     """What cannot be ours is refused before the store and the registry hear of it."""
