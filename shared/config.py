@@ -201,6 +201,7 @@ class Registry(Section):
     database: Database = Database()
     default_scopes: tuple[str, ...] = ("applications:read",)
     secret_overlap: DurationOrZero = timedelta(days=1)
+    usage_keep: Duration = timedelta(days=90)
     max_body: int = Field(default=65_536, ge=1024)
     batch_commands: int = Field(default=200, ge=1, le=1000)
     batch_delay: Duration = timedelta(milliseconds=2)
@@ -229,6 +230,8 @@ class Token(Section):
     body_timeout: Duration = timedelta(seconds=10)
     catch_up_timeout: Duration = timedelta(seconds=1)
     catch_ups_per_second: float = Field(default=20, gt=0)
+    usage_interval: Duration = timedelta(seconds=10)
+    usage_entries: int = Field(default=20_000, ge=1)
     cors: Cors = Cors()
 
 

@@ -11,6 +11,7 @@ import msgspec
 from shared.clients import ClientRecord, SnapshotHead
 from shared.envelope import Page, decode_page
 from shared.failures import TransientFailure
+from shared.usage import UsageReport
 
 ANSWER_SECONDS = 10.0
 # Without this last line a snapshot that broke off would look like a smaller one.
@@ -78,6 +79,15 @@ class FeedClient:
         except _NotFound:
             return None
         return _decode(Recipient, response.content)
+
+    async def report_usage(self, report: UsageReport) -> None:
+        """Hand in a report of usage; the same one again is counted once."""
+        try:
+            response = await self._http.post("/internal/usage", content=msgspec.json.encode(report))
+        except httpx.HTTPError as error:
+            message = f"registry: no answer ({type(error).__name__})"
+            raise RegistryUnavailable(message) from None
+        await _refuse(response)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[tuple[SnapshotHead, AsyncIterator[ClientRecord]]]:

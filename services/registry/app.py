@@ -32,6 +32,7 @@ from services.registry.relay import Relay
 from services.registry.rest import ApplicationsApi
 from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
 from services.registry.switch import Switch
+from services.registry.usage import UsageRecords
 from services.registry.users_rest import UsersApi
 from services.registry.views import ApplicationViews
 from services.registry.withdrawal import watch
@@ -90,6 +91,7 @@ def create_app(settings: Settings) -> Starlette:
             stack.push_async_callback(verifier.aclose)
             directory = Directory(pool)
             views = ApplicationViews(pool)
+            usage = UsageRecords(pool)
             feed = Feed(pool, wakeup, stopping)
             limits = settings.registry.rate_limits
             callers = Callers(verifier, views, directory, FailedAuthentications(limits))
@@ -110,6 +112,7 @@ def create_app(settings: Settings) -> Starlette:
                 views=views,
                 lists=ApplicationLists(pool),
                 directory=directory,
+                usage=usage,
                 callers=callers,
             )
             events = EventsApi(feed=feed, callers=callers, source=settings.public_url)
@@ -130,10 +133,11 @@ def create_app(settings: Settings) -> Starlette:
                 *DirectoryAuditApi(callers=callers, audit=Audit(pool)).operations,
             ]
             internal = InternalApi(
-                credential, pool=pool, feed=feed, store=store, directory=directory
+                credential, pool=pool, feed=feed, store=store, directory=directory, usage=usage
             )
             checks = {"database": lambda: _check_database(pool)}
             jobs = [listen(dsn, wakeup), watch(store, views), tidy(pool), answers.prune_forever()]
+            jobs.append(usage.prune_forever(settings.registry.usage_keep))
             if amqp_url is not None:
                 relay = Relay(
                     dsn,

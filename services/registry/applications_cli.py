@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
+from msgspec import structs
 
 from services.registry.clock import end_of_second, now, parse_moment
 from services.registry.creation import NewApplication, create
@@ -25,6 +26,7 @@ from services.registry.history import fact_of
 from services.registry.lists import PAGE_LIMIT, Filter, Order, Sort, Status
 from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
 from services.registry.terms import admitted
+from services.registry.usage import DAYS_LIMIT
 from services.registry.views import ApplicationView
 from shared.config import parse_duration
 from shared.console import show, show_one
@@ -141,6 +143,24 @@ def show_history(context: typer.Context, id: str, *, as_json: Json = False) -> N
     rows = run_at_desk(context, work)
     named = rows if as_json else [{**one, "name": one["data"].name} for one in rows]
     show(named, ["version", "time", "type", "name", "actor", "position"], as_json=as_json)
+
+
+@applications.command("usage")
+def show_usage(
+    context: typer.Context,
+    id: str,  # noqa: A002
+    days: Annotated[int, typer.Option(min=1, max=DAYS_LIMIT, help="How far back.")] = 30,
+    *,
+    as_json: Json = False,
+) -> None:
+    """List how often the secrets of one application obtained tokens, day by day."""
+
+    async def work(desk: Desk) -> list[dict[str, Any]]:
+        found = await _find(desk, id)
+        return [structs.asdict(one) for one in await desk.usage.of(found.id, days=days)]
+
+    columns = ["date", "secret_id", "count", "last_used_at"]
+    show(run_at_desk(context, work), columns, as_json=as_json)
 
 
 @applications.command("rename")

@@ -22,6 +22,7 @@ from services.registry.refusals import problem_of
 from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
 from services.registry.switch import Switch
 from services.registry.terms import FieldRefused
+from services.registry.usage import UsageRecords
 from services.registry.views import ApplicationViews
 from shared.config import Settings
 from shared.console import fail
@@ -49,6 +50,7 @@ class Desk:
     views: ApplicationViews
     lists: ApplicationLists
     directory: Directory
+    usage: UsageRecords
     feed: Feed
     changes: DirectoryChanges
 
@@ -85,6 +87,7 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
                 ApplicationViews(pool),
                 ApplicationLists(pool),
                 Directory(pool),
+                UsageRecords(pool),
                 Feed(pool, Wakeup(), asyncio.Event()),
                 DirectoryChanges(pool),
             )

@@ -2,6 +2,8 @@
 
 import uuid
 
+import asyncpg
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -9,26 +11,37 @@ from starlette.routing import Route
 from services.registry.directory import Directory
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, snapshot
+from services.registry.usage import UsageRecords
 from shared.postgres import Pool
 from shared.problem import FieldError, Problem
 from shared.service_credential import is_presented
-from shared.web import json_response
+from shared.usage import UsageReport
+from shared.web import json_response, read_body
 
 LIMIT = 10_000
 WAIT_SECONDS = 60.0
+REPORT_BYTES = 1_000_000
 
 
 class InternalApi:
     """The handlers of `/internal/…`."""
 
     def __init__(
-        self, credential: str, *, pool: Pool, feed: Feed, store: EventStore, directory: Directory
+        self,
+        credential: str,
+        *,
+        pool: Pool,
+        feed: Feed,
+        store: EventStore,
+        directory: Directory,
+        usage: UsageRecords,
     ) -> None:
         self._credential = credential
         self._pool = pool
         self._feed = feed
         self._store = store
         self._directory = directory
+        self._usage = usage
 
     @property
     def routes(self) -> list[Route]:
@@ -38,6 +51,7 @@ class InternalApi:
             Route("/internal/feed/head", self.head, methods=["GET"]),
             Route("/internal/snapshot", self.snapshot, methods=["GET"]),
             Route("/internal/recipients/{id}", self.recipient, methods=["GET"]),
+            Route("/internal/usage", self.usage, methods=["POST"]),
         ]
 
     async def feed(self, request: Request) -> Response:
@@ -71,6 +85,17 @@ class InternalApi:
         if recipient is None:
             raise Problem(404, "There is no such user.")
         return json_response(recipient, headers={"Cache-Control": "no-store"})
+
+    async def usage(self, request: Request) -> Response:
+        """Take a report of usage."""
+        self._authenticate(request)
+        body = await read_body(request, limit=REPORT_BYTES)
+        try:
+            report = msgspec.json.decode(body, type=UsageReport)
+            is_new = await self._usage.take(report)
+        except (msgspec.MsgspecError, asyncpg.DataError, asyncpg.CheckViolationError):
+            raise Problem(422, "That is no report of usage.") from None
+        return json_response({"new": is_new})
 
     def _authenticate(self, request: Request) -> None:
         if not is_presented(self._credential, request.headers.get("authorization")):

@@ -37,9 +37,11 @@ from services.registry.lists import ApplicationLists
 from services.registry.operations import HISTORY, NOTHING, Operation
 from services.registry.permissions import may_have_secret_of, may_manage
 from services.registry.preconditions import at_version, etag, if_match
+from services.registry.queries import query_of, whole
 from services.registry.refusals import not_found
 from services.registry.rotation import rotate_secret
 from services.registry.terms import admitted
+from services.registry.usage import DAYS_LIMIT, UsagePage, UsageRecords
 from services.registry.views import (
     ApplicationPage,
     ApplicationView,
@@ -66,6 +68,7 @@ class ApplicationsApi:
         views: ApplicationViews,
         lists: ApplicationLists,
         directory: Directory,
+        usage: UsageRecords,
         callers: Callers,
     ) -> None:
         self._settings = settings
@@ -75,6 +78,7 @@ class ApplicationsApi:
         self._lists = lists
         self._directory = directory
         self._callers = callers
+        self._usage = usage
 
     @property
     def operations(self) -> list[Operation]:
@@ -145,6 +149,14 @@ class ApplicationsApi:
                 answer=NOTHING,
                 status=204,
                 **change,
+            ),
+            Operation(
+                method="GET",
+                path=one + "/usage",
+                handler=self.usage,
+                scope=READ,
+                answer=UsagePage,
+                query={"days": {"type": "integer", "minimum": 1, "maximum": DAYS_LIMIT}},
             ),
             Operation(
                 method="GET",
@@ -269,6 +281,13 @@ class ApplicationsApi:
         caller = await self._callers.caller(request, READ)
         envelopes = await self._manageable_history(caller, _id(request))
         return json_response({"items": [fact_of(one) for one in envelopes], "next_cursor": None})
+
+    async def usage(self, request: Request) -> Response:
+        """Return how often the application's secrets obtained tokens, day by day."""
+        caller = await self._callers.caller(request, READ)
+        view = await self._visible_view(caller, request)
+        days = whole(query_of(request, "days"), "days", 30, least=1, most=DAYS_LIMIT)
+        return json_response(UsagePage(items=await self._usage.of(view.id, days=days)))
 
     async def _change(
         self, request: Request, caller: Caller, command: Change, *, version: int | None = None

@@ -122,8 +122,14 @@ def view_of(row: asyncpg.Record) -> ApplicationView:
         updated_at=row["updated_at"],
         last_used_at=row["last_used_at"],
         secrets=[
-            SecretView(id=str(id_), hint=hint, created_at=created_at, expires_at=expires_at)
-            for id_, hint, created_at, expires_at in row["secrets"]
+            SecretView(
+                id=str(id_),
+                hint=hint,
+                created_at=created_at,
+                expires_at=expires_at,
+                last_used_at=last_used_at,
+            )
+            for id_, hint, created_at, expires_at, last_used_at in row["secrets"]
         ],
         version=row["version"],
     )
@@ -137,7 +143,9 @@ SELECT a.id, a.client_id, a.name, a.organization_id, a.owner_id, a.active, a.sco
          WHERE o.id = a.organization_id) AS organization_name,
        (SELECT u.name FROM registry.users u
          WHERE u.id = a.owner_id) AS owner_name,
-       ARRAY (SELECT (s.id, s.hint, s.created_at, s.expires_at)
+       ARRAY (SELECT (s.id, s.hint, s.created_at, s.expires_at,
+                      (SELECT max(u.last_used_at) FROM registry.usage u
+                        WHERE u.application_id = a.id AND u.secret_id = s.id))
                 FROM registry.application_secrets s
                WHERE s.application_id = a.id
                ORDER BY s.position) AS secrets

@@ -12,6 +12,7 @@ from services.token.keys import KeyRing
 from services.token.projection import CONFIRM_SECONDS, Projection
 from services.token.projector import Projector
 from services.token.routes import TOKEN_PATHS, TokenEndpoint, routes
+from services.token.usage import Usage
 from shared.config import Settings, Subscription, load, secret
 from shared.cors import allow_origins, for_origins
 from shared.feed_client import FeedClient
@@ -67,8 +68,11 @@ def create_app(settings: Settings) -> Starlette:
                 per_second=settings.token.catch_ups_per_second,
             )
             stack.push_async_callback(catch_up.aclose)
+            usage = Usage(feed.report_usage, most=settings.token.usage_entries)
             service.endpoint = for_origins(
-                TokenEndpoint(settings, keys=keys, projection=projection, catch_up=catch_up),
+                TokenEndpoint(
+                    settings, keys=keys, projection=projection, catch_up=catch_up, usage=usage
+                ),
                 settings.token.cors,
                 methods=("POST",),
             )
@@ -85,7 +89,12 @@ def create_app(settings: Settings) -> Starlette:
             projector = Projector(
                 folder, projection, feed, _subscription(settings), amqp_url=amqp_url
             )
-            await stack.enter_async_context(background(projector.run()))
+            await stack.enter_async_context(
+                background(
+                    projector.run(),
+                    usage.report_forever(settings.token.usage_interval.total_seconds()),
+                )
+            )
             yield
 
     service = TokenService(lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS)

@@ -89,6 +89,12 @@ async def authenticate(
     return client
 
 
+def secret_used(client: ClientRecord, credentials: Credentials) -> str:
+    """Return which of the client's secrets was presented, of a client that was authenticated."""
+    secret = credentials.client_secret
+    return next(one.id for one in client.secrets if matches(secret, one.digest))
+
+
 def _examine(
     client: ClientRecord | None, secret: str, now: datetime
 ) -> tuple[ClientRecord | None, str | None]:

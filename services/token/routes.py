@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.token.access_tokens import AccessTokens
 from services.token.catch_up import CatchUp
-from services.token.client_auth import authenticate, presented
+from services.token.client_auth import authenticate, presented, secret_used
 from services.token.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -30,6 +30,7 @@ from services.token.keys import KeyRing
 from services.token.metadata import metadata_of, metadata_path
 from services.token.parameters import parse
 from services.token.projection import Projection
+from services.token.usage import Usage
 from shared.config import Settings
 from shared.logs import get_logger
 from shared.problem import Problem
@@ -60,8 +61,10 @@ class TokenEndpoint:
         keys: KeyRing,
         projection: Projection,
         catch_up: CatchUp,
+        usage: Usage,
     ) -> None:
         self._keys = keys
+        self._usage = usage
         self._projection = projection
         self._catch_up = catch_up
         self._audience = settings.audience
@@ -109,6 +112,7 @@ class TokenEndpoint:
         check_resources(parameters, self._audience)
         granted = granted_scope(parameters, client)
         lifetime = self._tokens.lifetime_of(client, now.timestamp())
+        self._usage.note(client.application_id, secret_used(client, credentials), now)
         return _encode(
             {
                 "access_token": self._tokens.sign(key, client, granted, lifetime),

@@ -119,6 +119,7 @@ class System:
             "OAUTHAPPS_NOTIFIER__DATABASE__URL": database_url,
             "OAUTHAPPS_NOTIFIER__SMTP__PORT": str(smtp_port),
             "OAUTHAPPS_NOTIFIER__RETRY_FIRST": "200ms",
+            "OAUTHAPPS_TOKEN__USAGE_INTERVAL": "500ms",
             # A test asks for more in a minute than anybody should.
             "OAUTHAPPS_REGISTRY__RATE_LIMITS__READS_PER_MINUTE": "100000",
             "OAUTHAPPS_REGISTRY__RATE_LIMITS__WRITES_PER_MINUTE": "100000",

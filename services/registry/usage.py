@@ -1,0 +1,149 @@
+"""Usage of the applications' secrets: taken from the token service's reports, kept for a while."""
+
+import asyncio
+from datetime import date, datetime, timedelta
+
+import asyncpg
+import msgspec
+from prometheus_client import Counter
+
+from shared.logs import get_logger
+from shared.postgres import TRANSIENT_ERRORS, Pool
+from shared.usage import UsageReport
+
+PRUNE_SECONDS = 600.0
+PRUNE_ROWS = 5000
+# A process that has been silent so long sends no report again.
+REPORTER_DAYS = 7
+# Days of one answer.
+DAYS_LIMIT = 400
+REPORTS = Counter("oauthapps_registry_usage_reports_total", "Reports of usage", ["outcome"])
+log = get_logger(__name__)
+
+
+class DayOfUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tokens one secret obtained on one day (UTC), and when the last."""
+
+    date: date
+    secret_id: str
+    count: int
+    last_used_at: datetime
+
+
+class UsagePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Days of use, the latest first."""
+
+    items: list[DayOfUse]
+    next_cursor: None = None
+
+
+class UsageRecords:
+    """Usage in Postgres."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def take(self, report: UsageReport) -> bool:
+        """Count a report, all of it or nothing; tell whether it was a new one.
+
+        What is said of applications that are gone is left out.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            is_new = await connection.fetchval(_REPORTED, report.reporter, report.sequence)
+            REPORTS.labels("new" if is_new else "repeated").inc()
+            if not is_new:
+                return False
+            # Appends change applications in an order of their own, under this lock.
+            await connection.execute(_LOCK)
+            await connection.execute(
+                _COUNT,
+                [one.application_id for one in report.uses],
+                [one.secret_id for one in report.uses],
+                [one.day for one in report.uses],
+                [one.count for one in report.uses],
+                [one.last_used_at for one in report.uses],
+            )
+            return True
+
+    async def of(self, application_id: str, *, days: int) -> list[DayOfUse]:
+        """Return the use of an application's secrets in the last so many days."""
+        rows = await self._pool.fetch(_OF, application_id, days)
+        return [
+            DayOfUse(
+                date=row["day"],
+                secret_id=str(row["secret_id"]),
+                count=row["count"],
+                last_used_at=row["last_used_at"],
+            )
+            for row in rows
+        ]
+
+    async def prune(self, keep: timedelta) -> int:
+        """Remove a batch of what is too old; return how many days of use."""
+        rows = await self._pool.fetch(_PRUNE, keep.days, PRUNE_ROWS)
+        await self._pool.execute(_PRUNE_REPORTERS, REPORTER_DAYS)
+        return len(rows)
+
+    async def prune_forever(self, keep: timedelta) -> None:
+        """Remove what is too old, a batch at a time, until cancelled."""
+        while True:
+            try:
+                while await self.prune(keep) == PRUNE_ROWS:
+                    pass
+            except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
+                log.warning("usage not pruned", reason=type(error).__name__)
+            await asyncio.sleep(PRUNE_SECONDS)
+
+
+_REPORTED = """
+INSERT INTO registry.usage_reporters AS r (reporter, sequence, seen_at) VALUES ($1, $2, now())
+    ON CONFLICT (reporter) DO UPDATE SET sequence = excluded.sequence, seen_at = now()
+ WHERE r.sequence < excluded.sequence
+RETURNING true
+"""
+_LOCK = "SELECT FROM registry.log_head FOR UPDATE"
+_COUNT = """
+WITH told AS (
+    SELECT t.*
+      FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::bigint[], $5::timestamptz[])
+           AS t (application_id, secret_id, day, count, last_used_at)
+      JOIN registry.applications a ON a.id = t.application_id
+), counted AS (
+    INSERT INTO registry.usage AS u (application_id, secret_id, day, count, last_used_at)
+    SELECT * FROM told
+        ON CONFLICT (application_id, secret_id, day) DO UPDATE
+       SET count        = u.count + excluded.count,
+           last_used_at = greatest(u.last_used_at, excluded.last_used_at)
+)
+UPDATE registry.applications a
+   SET last_used_at = l.last_used_at
+  FROM (SELECT application_id, max(last_used_at) AS last_used_at FROM told GROUP BY 1) AS l
+ WHERE a.id = l.application_id
+   AND (a.last_used_at IS NULL OR a.last_used_at < l.last_used_at)
+"""
+_OF = """
+SELECT day, secret_id, count, last_used_at
+  FROM registry.usage
+ WHERE application_id = $1 AND day > (now() AT TIME ZONE 'UTC')::date - $2::integer
+ ORDER BY day DESC, last_used_at DESC
+"""
+# The last day of a secret stays: since when it has not been used is what it is asked for. Every
+# replica prunes: none waits for rows that another one removes.
+_PRUNE = """
+DELETE FROM registry.usage
+ WHERE (application_id, secret_id, day) IN (
+    SELECT u.application_id, u.secret_id, u.day
+      FROM registry.usage u
+     WHERE u.day < (now() AT TIME ZONE 'UTC')::date - $1::integer
+       AND (   EXISTS (SELECT FROM registry.usage n
+                        WHERE n.application_id = u.application_id
+                          AND n.secret_id      = u.secret_id
+                          AND n.day            > u.day)
+            OR NOT EXISTS (SELECT FROM registry.applications a WHERE a.id = u.application_id))
+     LIMIT $2
+       FOR UPDATE SKIP LOCKED)
+RETURNING 1
+"""
+_PRUNE_REPORTERS = """
+DELETE FROM registry.usage_reporters WHERE seen_at < now() - $1::integer * interval '1 day'
+"""

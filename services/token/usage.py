@@ -1,0 +1,95 @@
+"""Noting which secrets are used, and reporting it to the registry now and then.
+
+Noted in memory, a line for each secret and day; a token service that dies loses one interval.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime
+
+from prometheus_client import Counter
+
+from shared.failures import TransientFailure
+from shared.logs import get_logger
+from shared.usage import USES_OF_A_REPORT, UsageReport, Use
+
+LAST_REPORT_SECONDS = 0.5
+REPORTS = Counter("oauthapps_token_usage_reports_total", "Reports of usage", ["outcome"])
+DROPPED = Counter("oauthapps_token_usage_dropped_total", "Uses not noted, for want of room")
+Send = Callable[[UsageReport], Awaitable[None]]
+log = get_logger(__name__)
+
+
+class Usage:
+    """What was noted and is not reported yet."""
+
+    def __init__(self, send: Send, *, most: int) -> None:
+        """Hold at most so many lines: secrets times days."""
+        self._send = send
+        self._most = most
+        self._reporter = str(uuid.uuid4())
+        self._sequence = 0
+        self._notes: dict[tuple[str, str, date], tuple[int, datetime]] = {}
+        # A report that was sent and not answered: the registry may have it, so it stays as it is.
+        self._under_way: UsageReport | None = None
+
+    def note(self, application_id: str, secret_id: str, now: datetime) -> None:
+        """Note that a secret obtained a token."""
+        key = (application_id, secret_id, now.date())
+        count, last = self._notes.get(key, (0, now))
+        if count or len(self._notes) < self._most:
+            self._notes[key] = (count + 1, max(last, now))
+        else:
+            DROPPED.inc()
+
+    async def report(self) -> None:
+        """Report everything noted up to now. Raises TransientFailure; nothing is lost then."""
+        while True:
+            if self._under_way is None:
+                self._under_way = self._next()
+            if self._under_way is None:
+                return
+            await self._send(self._under_way)
+            REPORTS.labels("accepted").inc()
+            self._under_way = None
+
+    async def report_forever(self, seconds: float) -> None:
+        """Report every so many seconds until cancelled, and once more then."""
+        try:
+            while True:
+                await asyncio.sleep(seconds)
+                try:
+                    await self.report()
+                except TransientFailure as failure:
+                    REPORTS.labels("failed").inc()
+                    log.info("usage not reported, will be later", reason=str(failure))
+        finally:
+            await self._report_last()
+
+    async def _report_last(self) -> None:
+        try:
+            async with asyncio.timeout(LAST_REPORT_SECONDS):
+                await self.report()
+        except (TransientFailure, TimeoutError):
+            log.info("the last usage was not reported")
+
+    def _next(self) -> UsageReport | None:
+        keys = list(self._notes)[:USES_OF_A_REPORT]
+        if not keys:
+            return None
+        self._sequence += 1
+        uses = []
+        for key in keys:
+            application_id, secret_id, day = key
+            count, last = self._notes.pop(key)
+            uses.append(
+                Use(
+                    application_id=application_id,
+                    secret_id=secret_id,
+                    day=day,
+                    count=count,
+                    last_used_at=last.astimezone(UTC),
+                )
+            )
+        return UsageReport(reporter=self._reporter, sequence=self._sequence, uses=uses)
