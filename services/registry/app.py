@@ -16,6 +16,7 @@ from services.registry.directory_views import DirectoryViews
 from services.registry.documents import document_routes
 from services.registry.edge import Edge
 from services.registry.event_store import EventStore
+from services.registry.event_stream import EventStreams
 from services.registry.events_rest import EventsApi
 from services.registry.feed import Feed, Wakeup, listen
 from services.registry.idempotency import Idempotency
@@ -115,7 +116,12 @@ def create_app(settings: Settings) -> Starlette:
                 usage=usage,
                 callers=callers,
             )
-            events = EventsApi(feed=feed, callers=callers, source=settings.public_url)
+            events = EventsApi(
+                feed=feed,
+                streams=EventStreams(feed, source=settings.public_url, stopping=stopping),
+                callers=callers,
+                source=settings.public_url,
+            )
             changes = DirectoryChanges(pool)
             administration: dict[str, Any] = {
                 "callers": callers,

@@ -94,6 +94,11 @@ class Callers:
         request.state.caller = caller
         return caller
 
+    async def again(self, request: Request) -> Caller:
+        """Return who calls, looked up anew: the token may have run out, the client be gone."""
+        request.state.caller = None
+        return await self.authenticated(request)
+
     async def _caller(self, presented: str) -> Caller:
         try:
             token = await self._verifier.verify(presented)

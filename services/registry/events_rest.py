@@ -3,9 +3,16 @@
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from services.registry.callers import Callers
+from services.registry.event_stream import (
+    MEDIA_TYPE,
+    EventStreams,
+    Place,
+    last_event_id,
+    wants_stream,
+)
 from services.registry.feed import Feed
 from services.registry.operations import CLOUDEVENTS, Operation
 from services.registry.permissions import EVENTS_READ
@@ -31,8 +38,9 @@ _FEED_QUERY: dict[str, dict[str, Any]] = {
 class EventsApi:
     """The handler of `/api/events`."""
 
-    def __init__(self, *, feed: Feed, callers: Callers, source: str) -> None:
+    def __init__(self, *, feed: Feed, streams: EventStreams, callers: Callers, source: str) -> None:
         self._feed = feed
+        self._streams = streams
         self._callers = callers
         self._source = source
 
@@ -47,14 +55,21 @@ class EventsApi:
                 scope=EVENTS_READ,
                 answer=CLOUDEVENTS,
                 answer_type=CLOUDEVENTS_BATCH_MEDIA_TYPE,
+                stream_type=MEDIA_TYPE,
+                refusals=[409],
                 query=_FEED_QUERY,
             ),
         ]
 
     async def events(self, request: Request) -> Response:
-        """Return the public feed: CloudEvents after a position, with a long poll."""
+        """Return the public feed: CloudEvents after a position, with a long poll.
+
+        With `Accept: text/event-stream`: as Server-Sent Events, without end.
+        """
         await self._callers.caller(request, EVENTS_READ)
         query = query_of(request, "after", "limit", "wait")
+        if wants_stream(request) and request.method == "GET":
+            return await self._stream(request, query)
         page = await self._feed.page(
             whole(query, "after", 0, least=0, most=LOG_LIMIT),
             whole(query, "limit", 100, least=1, most=FEED_LIMIT),
@@ -68,4 +83,15 @@ class EventsApi:
             events,
             media_type=CLOUDEVENTS_BATCH_MEDIA_TYPE,
             headers={"Log-Epoch": page.log_epoch, "Log-Head": str(page.head), **NO_STORE},
+        )
+
+    async def _stream(self, request: Request, query: dict[str, str]) -> Response:
+        place = last_event_id(request) or Place(whole(query, "after", 0, least=0, most=LOG_LIMIT))
+
+        async def allowed() -> None:
+            await self._callers.again(request)
+
+        content = await self._streams.open(place, allowed)
+        return StreamingResponse(
+            content, media_type=MEDIA_TYPE, headers={**NO_STORE, "X-Accel-Buffering": "no"}
         )

@@ -67,6 +67,8 @@ def _operation(one: Operation) -> dict[str, Any]:
     if one.answer is not NOTHING:
         name = one.answer if isinstance(one.answer, str) else one.answer.__name__
         answer["content"] = {one.answer_type: {"schema": {"$ref": _SCHEMAS + name}}}
+    if one.stream_type is not None:
+        answer["content"][one.stream_type] = {"schema": {"type": "string"}}
     refusals = {400, 401, 403, 429, 503, *one.refusals}
     if one.method == "POST":
         # Of the Idempotency-Key: still being worked on, come with another request; and its body.

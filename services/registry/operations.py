@@ -37,6 +37,7 @@ class Operation:
     body_is_optional: bool = False
     body_type: str = "application/json"
     answer_type: str = "application/json"
+    stream_type: str | None = None
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     conditional: bool = False
     refusals: Sequence[int] = ()

@@ -20,6 +20,7 @@ WEB = frozenset(
         "bodies",
         "operations",
         "preconditions",
+        "event_stream",
         "list_queries",
         "edge",
         "idempotency",

@@ -27,7 +27,7 @@ async def test_every_operation_is_described_and_every_reference_leads_somewhere(
         kind, name = reference.removeprefix("#/components/").split("/")
         assert name in described["components"][kind]
     operations = [one for path in described["paths"].values() for one in path.values()]
-    assert len({one["operationId"] for one in operations}) == len(operations) == 27
+    assert len({one["operationId"] for one in operations}) == len(operations) == 28
     assert all(one["summary"].endswith(".") for one in operations)
     scopes = described["components"]["securitySchemes"]["oauth2"]["flows"]["clientCredentials"]
     for one in operations:
@@ -78,7 +78,6 @@ async def test_what_is_answered_fits_the_document(
     if "content" not in promised:
         assert answer.content == b""
         return
-    ((media_type, content),) = promised["content"].items()
-    assert answer.headers["content-type"] == media_type
+    content = promised["content"][answer.headers["content-type"]]
     schema = {**content["schema"], "components": described["components"]}
     jsonschema.validate(answer.json(), schema)
