@@ -7,11 +7,11 @@ from datetime import datetime
 
 from services.token.errors import InvalidClient, InvalidRequest
 from services.token.parameters import Parameters, form_decode
-from shared.clients import ClientRecord
+from shared.clients import ClientRecord, SecretRecord
 from shared.credentials import is_well_formed_client_id, is_well_formed_secret, matches
 
 # Compared against when there is no client, so that "unknown" takes the time that "wrong" takes.
-_NO_DIGEST = "0" * 64
+_NO_SECRETS = (SecretRecord(id="", digest="0" * 64),)
 
 FindClient = Callable[[str], ClientRecord | None]
 CatchUp = Callable[[], Awaitable[None]]
@@ -23,6 +23,14 @@ class Credentials:
 
     client_id: str
     client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """A client, and which of its secrets it has presented."""
+
+    client: ClientRecord
+    secret_id: str
 
 
 def presented(authorization: str | None, parameters: Parameters) -> Credentials:
@@ -67,7 +75,7 @@ def _basic(authorization: str) -> Credentials:
 
 async def authenticate(
     credentials: Credentials, find: FindClient, catch_up: CatchUp, now: datetime
-) -> ClientRecord:
+) -> Authenticated:
     """Return the client whose credentials these are. Raises InvalidClient, always the same.
 
     The reason is for the log, which learns the Client ID too when it has the form of one.
@@ -80,34 +88,26 @@ async def authenticate(
         raise InvalidClient(reason="not a Client ID")
     if not is_well_formed_secret(secret):
         raise InvalidClient(reason="not a Client Secret", client_id=client_id)
-    client, fault = _examine(find(client_id), secret, now)
-    if fault is not None:
+    found = _examine(find(client_id), secret, now)
+    if isinstance(found, str):
         await catch_up()
-        client, fault = _examine(find(client_id), secret, now)
-    if client is None or fault is not None:
-        raise InvalidClient(reason=fault, client_id=client_id)
-    return client
+        found = _examine(find(client_id), secret, now)
+    if isinstance(found, str):
+        raise InvalidClient(reason=found, client_id=client_id)
+    return found
 
 
-def secret_used(client: ClientRecord, credentials: Credentials) -> str:
-    """Return which of the client's secrets was presented, of a client that was authenticated."""
-    secret = credentials.client_secret
-    return next(one.id for one in client.secrets if matches(secret, one.digest))
-
-
-def _examine(
-    client: ClientRecord | None, secret: str, now: datetime
-) -> tuple[ClientRecord | None, str | None]:
-    """Return the client and what is wrong; the comparison is made whatever else is wrong."""
-    secrets = client.secrets if client is not None else ()
-    digests = [(one.digest, one.expires_at) for one in secrets] or [(_NO_DIGEST, None)]
-    found = [expires_at for digest, expires_at in digests if matches(secret, digest)]
+def _examine(client: ClientRecord | None, secret: str, now: datetime) -> Authenticated | str:
+    """Return who it is, or what is wrong; the comparison is made whatever else is wrong."""
+    secrets = (client.secrets if client is not None else ()) or _NO_SECRETS
+    found = [one for one in secrets if matches(secret, one.digest)]
     if client is None:
-        return None, "unknown client"
+        return "unknown client"
     if not found:
-        return client, "wrong secret"
-    if all(expires_at is not None and expires_at <= now for expires_at in found):
-        return client, "secret expired"
+        return "wrong secret"
+    live = [one for one in found if one.expires_at is None or one.expires_at > now]
+    if not live:
+        return "secret expired"
     if client.expires_at is not None and client.expires_at <= now:
-        return client, "client expired"
-    return client, None if client.active else "client deactivated"
+        return "client expired"
+    return Authenticated(client, live[0].id) if client.active else "client deactivated"

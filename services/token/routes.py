@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.token.access_tokens import AccessTokens
 from services.token.catch_up import CatchUp
-from services.token.client_auth import authenticate, presented, secret_used
+from services.token.client_auth import authenticate, presented
 from services.token.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -108,11 +108,12 @@ class TokenEndpoint:
         credentials = presented(_only(request, "authorization"), parameters)
         self._require_fresh()
         now = datetime.now(UTC)
-        client = await authenticate(credentials, self._projection.client, self._catch_up, now)
+        found = await authenticate(credentials, self._projection.client, self._catch_up, now)
+        client = found.client
         check_resources(parameters, self._audience)
         granted = granted_scope(parameters, client)
         lifetime = self._tokens.lifetime_of(client, now.timestamp())
-        self._usage.note(client.application_id, secret_used(client, credentials), now)
+        self._usage.note(client.application_id, found.secret_id, now)
         return _encode(
             {
                 "access_token": self._tokens.sign(key, client, granted, lifetime),

@@ -6,7 +6,8 @@ Noted in memory, a line for each secret and day; a token service that dies loses
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
+from itertools import islice
 
 from prometheus_client import Counter
 
@@ -35,7 +36,7 @@ class Usage:
         self._under_way: UsageReport | None = None
 
     def note(self, application_id: str, secret_id: str, now: datetime) -> None:
-        """Note that a secret obtained a token."""
+        """Note that a secret obtained a token; `now` is in UTC."""
         key = (application_id, secret_id, now.date())
         count, last = self._notes.get(key, (0, now))
         if count or len(self._notes) < self._most:
@@ -75,7 +76,7 @@ class Usage:
             log.info("the last usage was not reported")
 
     def _next(self) -> UsageReport | None:
-        keys = list(self._notes)[:USES_OF_A_REPORT]
+        keys = list(islice(self._notes, USES_OF_A_REPORT))
         if not keys:
             return None
         self._sequence += 1
@@ -89,7 +90,7 @@ class Usage:
                     secret_id=secret_id,
                     day=day,
                     count=count,
-                    last_used_at=last.astimezone(UTC),
+                    last_used_at=last,
                 )
             )
         return UsageReport(reporter=self._reporter, sequence=self._sequence, uses=uses)

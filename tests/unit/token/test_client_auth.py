@@ -129,7 +129,8 @@ class Clients:
             self.known[self.coming.client_id] = self.coming
 
     async def authenticate(self, client_id: str, secret: str) -> ClientRecord:
-        return await authenticate(Credentials(client_id, secret), self.find, self.catch_up, NOON)
+        credentials = Credentials(client_id, secret)
+        return (await authenticate(credentials, self.find, self.catch_up, NOON)).client
 
 
 async def test_the_right_secret_is_accepted_without_a_catch_up() -> None:
