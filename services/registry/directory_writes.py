@@ -14,6 +14,7 @@ import asyncpg
 from services.registry.directory import FieldTaken, Organization, OwnsApplications, User
 from services.registry.directory_audit import record
 from services.registry.directory_decisions import Fact
+from services.registry.event_store import LOCK_LOG
 from services.registry.handlers import Context
 from shared.postgres import Connection, Pool
 
@@ -120,7 +121,7 @@ async def _leave(connection: Connection, left: Sequence[tuple[str, str]]) -> Non
 
     Last, because nobody can append as long as it is held.
     """
-    await connection.execute(_LOCK_LOG)
+    await connection.execute(LOCK_LOG)
     await _check(connection, left)
     await connection.execute(_LEAVE, [user for user, _ in left], [one for _, one in left])
 
@@ -170,7 +171,6 @@ SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s';
 SET LOCAL enable_seqscan = off;
 SELECT pg_advisory_xact_lock(hashtext('registry.directory'))
 """
-_LOCK_LOG = "SELECT position FROM registry.log_head FOR UPDATE"
 _ADD_ORGANIZATIONS = """
 INSERT INTO registry.organizations (id, name, global_access, active, created_at, version)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::boolean[], $4::boolean[], $5::timestamptz[],

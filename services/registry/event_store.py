@@ -33,6 +33,8 @@ RESOLVE_SECONDS = 5.0
 # How long a writer that says nothing may keep the log's lock. Less than the above, so that an
 # outcome is known even when the commit never arrived and the server has not noticed the loss.
 SILENCE_SECONDS = 3
+# Whoever holds it until the end of their transaction is alone with log and read model.
+LOCK_LOG = "SELECT position FROM registry.log_head FOR UPDATE"
 log = get_logger(__name__)
 
 
@@ -114,7 +116,7 @@ class EventStore:
 
     async def outcome(self, command_id: str) -> list[Envelope]:
         """Return what a command has appended, without its private part; nothing if it has not."""
-        return [_envelope(row) for row in await self._pool.fetch(_BY_COMMAND, command_id)]
+        return await _stored(self._pool, command_id)
 
     async def head(self) -> Head:
         """Return the log's epoch and last position."""
@@ -131,7 +133,7 @@ class EventStore:
     async def barrier(self) -> None:
         """Return when every append that had begun before the call has ended."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(_LOCK)
+            await connection.execute(LOCK_LOG)
 
     async def _write_forever(self) -> None:
         last = 0
@@ -204,16 +206,17 @@ class EventStore:
     ) -> tuple[list[Envelope], list[list[Envelope] | RegistryError]]:
         """Decide under the lock which commands can be stored, and give them their positions."""
         streams = list({write.stream for one in batch for write in one.command.writes})
+        events = _events(batch)
         row = await connection.fetchrow(
             _STATE,
             streams,
             [one.command.command_id for one in batch],
-            *projection.claims_of(event for _, event in _events(batch)),
+            *projection.claims_of(event for _, event in events),
         )
         assert row is not None  # noqa: S101 - the first migration made the row
         versions = dict(zip(streams, row["versions"], strict=True))
         known = {str(one) for one in row["known"]}
-        refusals = _refusals(batch, row["claims"])
+        refusals = _refusals(len(batch), events, row["claims"])
         position: int = row["position"]
         placed: dict[str, list[Envelope]] = {}
         names: set[tuple[str, str, str]] = set()
@@ -225,7 +228,7 @@ class EventStore:
                 # A retry that met its own first try in one batch.
                 results.append(placed[command.command_id])
             elif command.command_id in known:
-                results.append(await self._stored(connection, command.command_id))
+                results.append(await _stored(connection, command.command_id))
             elif any(versions[write.stream] != write.expected_version for write in command.writes):
                 results.append(WrongExpectedVersion())
             elif refusal is not None:
@@ -241,9 +244,6 @@ class EventStore:
                 accepted += envelopes
                 results.append(envelopes)
         return accepted, results
-
-    async def _stored(self, connection: Connection, command_id: str) -> list[Envelope]:
-        return [_envelope(row) for row in await connection.fetch(_BY_COMMAND, command_id)]
 
     async def _resolve(self, batch: Sequence[_Waiting]) -> None:
         """Find out what became of a batch whose commit was not answered."""
@@ -271,7 +271,7 @@ class EventStore:
         # The lost transaction, if it still runs, holds the lock until its end.
         await connection.execute(_BEGIN)
         for one in batch:
-            envelopes = await self._stored(connection, one.command.command_id)
+            envelopes = await _stored(connection, one.command.command_id)
             if not envelopes:
                 _refuse(one, StoreUnavailable("Postgres was lost before the commit"))
             elif not one.done.done():
@@ -311,11 +311,10 @@ def _events(batch: Sequence[_Waiting]) -> list[tuple[int, Event]]:
 
 
 def _refusals(
-    batch: Sequence[_Waiting], claims: Sequence[tuple[bool, bool]]
+    commands: int, events: Sequence[tuple[int, Event]], claims: Sequence[tuple[bool, bool]]
 ) -> list[RegistryError | None]:
-    """Return for each command the read model's first objection, or None."""
-    events = _events(batch)
-    refusals: list[RegistryError | None] = [None] * len(batch)
+    """Return for each of the commands the read model's first objection, or None."""
+    refusals: list[RegistryError | None] = [None] * commands
     objections = projection.objections((event for _, event in events), claims)
     for (index, _), objection in zip(events, objections, strict=True):
         refusals[index] = refusals[index] or objection
@@ -359,12 +358,11 @@ def _place(command: Append, position: int) -> list[Envelope]:
     return envelopes
 
 
-_LOCK = "SELECT position FROM registry.log_head FOR UPDATE"
 # The next statement follows at once, or the writer is stopped or cut off: then the server ends its
 # session, since nobody else can append as long as it holds the lock.
 _BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED;"
-    f" SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'; {_LOCK}"
+    f" SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'; {LOCK_LOG}"
 )
 _HEAD = "SELECT epoch, position FROM registry.log_head"
 _NEW_EPOCH = "UPDATE registry.log_head SET epoch = gen_random_uuid() RETURNING epoch, position"
@@ -434,3 +432,7 @@ def _envelope(row: asyncpg.Record) -> Envelope:
         private=NO_PRIVATE_DATA,
         metadata=msgspec.json.decode(row["metadata"], type=Metadata),
     )
+
+
+async def _stored(source: Pool | Connection, command_id: str) -> list[Envelope]:
+    return [_envelope(row) for row in await source.fetch(_BY_COMMAND, command_id)]

@@ -5,15 +5,12 @@ its lease ends, and the next retry takes the request up again under the same sal
 command id. Times are the database's: replicas need not agree on a clock.
 """
 
-import asyncio
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-import asyncpg
-
-from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS, Pool
+from services.registry.pruning import prune_forever
+from shared.postgres import Pool
 
 # Longer than what any request may take: see WORK_SECONDS in `idempotency.py`.
 LEASE = timedelta(seconds=30)
@@ -22,7 +19,6 @@ PRUNE_SECONDS = 60.0
 PRUNE_ROWS = 500
 # A record that another one removes between two looks is rare, and twice in a row unheard of.
 LOOKS = 3
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +92,9 @@ class KeptAnswers:
 
     async def prune_forever(self) -> None:
         """Remove records past their end, a batch at a time, until cancelled."""
-        while True:
-            try:
-                while await self.prune() == PRUNE_ROWS:
-                    pass
-            except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
-                log.warning("idempotency keys not pruned", reason=type(error).__name__)
-            await asyncio.sleep(PRUNE_SECONDS)
+        await prune_forever(
+            self.prune, batch=PRUNE_ROWS, seconds=PRUNE_SECONDS, what="idempotency keys"
+        )
 
 
 # One statement decides, so that of two replicas one works: a new key, one past its end, or one

@@ -1,14 +1,13 @@
 """Usage of the applications' secrets: taken from the token service's reports, kept for a while."""
 
-import asyncio
 from datetime import date, datetime, timedelta
 
-import asyncpg
 import msgspec
 from prometheus_client import Counter
 
-from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS, Pool
+from services.registry.event_store import LOCK_LOG
+from services.registry.pruning import prune_forever
+from shared.postgres import Pool
 from shared.usage import UsageReport
 
 PRUNE_SECONDS = 600.0
@@ -18,7 +17,6 @@ REPORTER_DAYS = 7
 # Days of one answer.
 DAYS_LIMIT = 400
 REPORTS = Counter("oauthapps_registry_usage_reports_total", "Reports of usage", ["outcome"])
-log = get_logger(__name__)
 
 
 class DayOfUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +52,7 @@ class UsageRecords:
             if not is_new:
                 return False
             # Appends change applications in an order of their own, under this lock.
-            await connection.execute(_LOCK)
+            await connection.execute(LOCK_LOG)
             await connection.execute(
                 _COUNT,
                 [one.application_id for one in report.uses],
@@ -86,13 +84,9 @@ class UsageRecords:
 
     async def prune_forever(self, keep: timedelta) -> None:
         """Remove what is too old, a batch at a time, until cancelled."""
-        while True:
-            try:
-                while await self.prune(keep) == PRUNE_ROWS:
-                    pass
-            except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
-                log.warning("usage not pruned", reason=type(error).__name__)
-            await asyncio.sleep(PRUNE_SECONDS)
+        await prune_forever(
+            lambda: self.prune(keep), batch=PRUNE_ROWS, seconds=PRUNE_SECONDS, what="usage"
+        )
 
 
 _REPORTED = """
@@ -101,7 +95,6 @@ INSERT INTO registry.usage_reporters AS r (reporter, sequence, seen_at) VALUES (
  WHERE r.sequence < excluded.sequence
 RETURNING true
 """
-_LOCK = "SELECT FROM registry.log_head FOR UPDATE"
 _COUNT = """
 WITH told AS (
     SELECT t.*

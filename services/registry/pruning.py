@@ -1,0 +1,24 @@
+"""Removing what is kept for a while only, a batch at a time, beside everything else."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from shared.logs import get_logger
+from shared.postgres import TRANSIENT_ERRORS
+
+log = get_logger(__name__)
+
+
+async def prune_forever(
+    prune: Callable[[], Awaitable[int]], *, batch: int, seconds: float, what: str
+) -> None:
+    """Call `prune` until it removes less than a batch, every so many seconds, until cancelled."""
+    while True:
+        try:
+            while await prune() == batch:
+                pass
+        except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
+            log.warning("not pruned", what=what, reason=type(error).__name__)
+        await asyncio.sleep(seconds)
