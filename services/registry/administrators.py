@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from services.registry.callers import Callers
+from services.registry.callers import caller_of
 from services.registry.creation import Forbidden
-from services.registry.directory import OrganizationUnknown, UserUnknown
-from services.registry.directory_changes import Author
+from services.registry.directory import Directory, OrganizationUnknown, UserUnknown
+from services.registry.directory_changes import Author, DirectoryChanges
+from services.registry.directory_views import DirectoryViews
 from services.registry.permissions import Actor
+from services.registry.switch import Switch
 
 READ = "directory:read"
 WRITE = "directory:write"
@@ -23,9 +25,20 @@ class Administrator:
     author: Author
 
 
-async def administrator(callers: Callers, request: Request, scope: str) -> Administrator:
-    """Return who calls. Raises Problem 401, 403 or 503, and Forbidden for anybody else."""
-    caller = await callers.caller(request, scope)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Administration:
+    """What the handlers of the directory work with; `body_limit` in bytes."""
+
+    directory: Directory
+    views: DirectoryViews
+    changes: DirectoryChanges
+    switch: Switch
+    body_limit: int
+
+
+def administrator(request: Request) -> Administrator:
+    """Return who calls. Raises Forbidden for anybody else."""
+    caller = caller_of(request)
     rights = caller.user.actor_in(caller.organization_id)
     if not rights.administrator:
         raise Forbidden("Only an administrator may do this.")

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from starlette.applications import Starlette
 
+from services.registry.administrators import Administration
 from services.registry.callers import Callers
 from services.registry.directory import Directory
 from services.registry.directory_audit import Audit
@@ -114,7 +114,6 @@ def create_app(settings: Settings) -> Starlette:
                 lists=ApplicationLists(pool),
                 directory=directory,
                 usage=usage,
-                callers=callers,
             )
             events = EventsApi(
                 feed=feed,
@@ -123,20 +122,19 @@ def create_app(settings: Settings) -> Starlette:
                 source=settings.public_url,
             )
             changes = DirectoryChanges(pool)
-            administration: dict[str, Any] = {
-                "callers": callers,
-                "directory": directory,
-                "views": DirectoryViews(pool),
-                "changes": changes,
-                "switch": Switch(changes, store, views),
-                "body_limit": settings.registry.max_body,
-            }
+            administration = Administration(
+                directory=directory,
+                views=DirectoryViews(pool),
+                changes=changes,
+                switch=Switch(changes, store, views),
+                body_limit=settings.registry.max_body,
+            )
             operations = [
                 *applications.operations,
                 *events.operations,
-                *OrganizationsApi(**administration).operations,
-                *UsersApi(**administration).operations,
-                *DirectoryAuditApi(callers=callers, audit=Audit(pool)).operations,
+                *OrganizationsApi(administration).operations,
+                *UsersApi(administration).operations,
+                *DirectoryAuditApi(Audit(pool)).operations,
             ]
             internal = InternalApi(
                 credential, pool=pool, feed=feed, store=store, directory=directory, usage=usage

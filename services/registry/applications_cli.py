@@ -9,6 +9,7 @@ from msgspec import structs
 
 from services.registry.clock import end_of_second, now, parse_moment
 from services.registry.creation import NewApplication, create
+from services.registry.cursors import PAGE_LIMIT
 from services.registry.desk import Desk, Json, run_at_desk
 from services.registry.domain import (
     KEEP,
@@ -23,7 +24,7 @@ from services.registry.domain import (
 )
 from services.registry.handlers import change_application
 from services.registry.history import fact_of
-from services.registry.lists import PAGE_LIMIT, Filter, Order, Sort, Status
+from services.registry.lists import Filter, Order, Sort, Status
 from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
 from services.registry.terms import admitted
 from services.registry.usage import DAYS_LIMIT
@@ -74,7 +75,7 @@ def create_application(
             directory=desk.directory,
             context=desk.context(),
         )
-        return {**_row(created.view), "client_secret": created.client_secret}
+        return {**structs.asdict(created.view), "client_secret": created.client_secret}
 
     row = run_at_desk(context, work)
     show_one(row if as_json else _flat(row), as_json=as_json)
@@ -114,7 +115,7 @@ def list_applications(
         cursor: str | None = None
         while True:
             items, cursor = await desk.lists.page(wanted, order, limit=PAGE_LIMIT, cursor=cursor)
-            rows += [_row(one) for one in items]
+            rows += [structs.asdict(one) for one in items]
             if cursor is None:
                 return rows
 
@@ -125,7 +126,7 @@ def list_applications(
 @applications.command("show")
 def show_application(context: typer.Context, id: str, *, as_json: Json = False) -> None:  # noqa: A002 - the argument's name in the help
     """Show one application, by id or Client ID."""
-    row = _row(run_at_desk(context, lambda desk: _find(desk, id)))
+    row = structs.asdict(run_at_desk(context, lambda desk: _find(desk, id)))
     show_one(row if as_json else _flat(row), as_json=as_json)
 
 
@@ -238,7 +239,7 @@ def rotate_application_secret(
             expires_at=expires_at,
             context=desk.context(),
         )
-        return {**_row(rotated.view), "client_secret": rotated.client_secret}
+        return {**structs.asdict(rotated.view), "client_secret": rotated.client_secret}
 
     row = run_at_desk(context, work)
     show_one(row if as_json else _flat(row), as_json=as_json)
@@ -284,7 +285,7 @@ def _change(context: typer.Context, id_: str, command: Change, *, as_json: bool)
         await change_application(desk.store, found.id, change, desk.context())
         return await _found(desk, found.id)
 
-    row = _row(run_at_desk(context, work))
+    row = structs.asdict(run_at_desk(context, work))
     show_one(row if as_json else _flat(row), as_json=as_json)
 
 
@@ -316,10 +317,6 @@ def _application_id(reference: str) -> str:
         return str(uuid.UUID(reference))
     except ValueError:
         raise ApplicationNotFound from None
-
-
-def _row(view: ApplicationView) -> dict[str, Any]:
-    return {name: getattr(view, name) for name in view.__struct_fields__}
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

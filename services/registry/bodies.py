@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, overload
 
 from pydantic import (
     AfterValidator,
@@ -28,9 +28,10 @@ OVERLAP = {
         {"type": "number", "minimum": 0, "maximum": LONGEST_OVERLAP.total_seconds()},
     ],
 }
+MERGE_PATCH = "application/merge-patch+json"
 _BRANCHES = ("constrained-str", "ById")
 
-Body = TypeVar("Body", bound=BaseModel)
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -41,11 +42,13 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError(message) from None
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What every body is: nothing unknown, nothing converted."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class ById(_Body):
+class ById(Body):
     """A reference as the representation shows it."""
 
     id: Annotated[str, Field(min_length=1)]
@@ -61,7 +64,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Reference = Annotated[str, Field(min_length=1, max_length=320)] | ById
 
 
-class CreateBody(_Body):
+class CreateBody(Body):
     """`POST /api/applications`. Organization and owner: an id, a name or address, or `{id}`."""
 
     name: Name
@@ -74,7 +77,7 @@ class CreateBody(_Body):
     secret_expires_at: Moment | None = None
 
 
-class PatchBody(_Body):
+class PatchBody(Body):
     """`PATCH /api/applications/{id}`, a JSON merge patch (RFC 7396).
 
     What is absent stays. `null` removes: the description, or the end in `expires_at`.
@@ -99,7 +102,7 @@ class PatchBody(_Body):
         )
 
 
-class RotateBody(_Body):
+class RotateBody(Body):
     """`POST /api/applications/{id}/rotate-secret`; without a body everything is the default.
 
     `expires_at` is the end of the new secret, `overlap` how long the others live on beside it.
@@ -111,7 +114,7 @@ class RotateBody(_Body):
     expires_at: Moment | None = None
 
 
-async def read_json(request: Request, kind: type[Body], *media_types: str, limit: int) -> Body:
+async def read_json(request: Request, kind: type[Parsed], *media_types: str, limit: int) -> Parsed:
     """Return the parsed body; `limit` in bytes. Raises Problem 400, 408, 413, 415 or 422."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in ("application/json", *media_types):
@@ -119,7 +122,7 @@ async def read_json(request: Request, kind: type[Body], *media_types: str, limit
     return parse(kind, await read_body(request, limit=limit))
 
 
-async def read_optional_json(request: Request, kind: type[Body], *, limit: int) -> Body:
+async def read_optional_json(request: Request, kind: type[Parsed], *, limit: int) -> Parsed:
     """Return the parsed body, or the defaults when there is none. Raises as `read_json` does."""
     if request.headers.get("content-length", "0") == "0" and (
         "transfer-encoding" not in request.headers
@@ -128,7 +131,7 @@ async def read_optional_json(request: Request, kind: type[Body], *, limit: int) 
     return await read_json(request, kind, limit=limit)
 
 
-def parse(kind: type[Body], content: bytes) -> Body:
+def parse(kind: type[Parsed], content: bytes) -> Parsed:
     """Return a parsed body. Raises Problem 400 (not JSON) or 422 with a pointer for each fault."""
     try:
         return kind.model_validate_json(content)
@@ -160,6 +163,10 @@ def _sentence(fault: Any, kind: type[BaseModel]) -> str:
     return f"{text}." if text[-1] not in ".!?" else text
 
 
+@overload
+def reference_of(given: str | ById) -> str: ...
+@overload
+def reference_of(given: str | ById | None) -> str | None: ...
 def reference_of(given: str | ById | None) -> str | None:
     """Return the id, name or address that was given, or None."""
     return given.id if isinstance(given, ById) else given

@@ -50,6 +50,12 @@ class Caller:
         return replace(context, command_id=drawn.command_id, random=drawn.random)
 
 
+def caller_of(request: Request) -> Caller:
+    """Return who calls, of a request that the edge has let in."""
+    caller: Caller = request.state.caller
+    return caller
+
+
 class Callers:
     """Lets in those whose access token is good now."""
 

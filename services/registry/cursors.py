@@ -9,6 +9,8 @@ import msgspec
 
 from services.registry.domain import RegistryError
 
+# Items of one page, at most.
+PAGE_LIMIT = 200
 T = TypeVar("T")
 
 

@@ -13,7 +13,12 @@ from datetime import datetime
 import asyncpg
 
 from services.registry.domain import RegistryError
-from services.registry.permissions import Actor, Person
+from services.registry.permissions import (
+    Actor,
+    Person,
+    may_see_organization,
+    may_see_user,
+)
 from shared.feed_client import Recipient
 from shared.postgres import Connection, Pool
 
@@ -124,7 +129,7 @@ class Directory:
         """Return an organization by id or name. Raises OrganizationUnknown."""
         row = None
         if is_storable(reference):
-            row = await self._source.fetchrow(_ORGANIZATION, _uuid(reference), reference)
+            row = await self._source.fetchrow(_ORGANIZATION, uuid_of(reference), reference)
         if row is None:
             raise OrganizationUnknown("There is no such organization.")
         return organization_of(row)
@@ -137,14 +142,36 @@ class Directory:
         """Return a user by id or e-mail address. Raises UserUnknown."""
         row = None
         if is_storable(reference):
-            row = await self._source.fetchrow(_USER, _uuid(reference), reference.strip())
+            row = await self._source.fetchrow(_USER, uuid_of(reference), reference.strip())
         if row is None:
             raise UserUnknown("There is no such user.")
         return user_of(row)
 
+    async def visible_organization(
+        self, organization_id: str, rights: Actor | None
+    ) -> Organization:
+        """Return an organization by its id, if it may be seen; without rights to look at, all may.
+
+        Raises OrganizationUnknown.
+        """
+        found = await self.organization(organization_id)
+        # By id only: another organization may be named like one.
+        if found.id != organization_id or (
+            rights is not None and not may_see_organization(rights, found.id)
+        ):
+            raise OrganizationUnknown("There is no such organization.")
+        return found
+
+    async def visible_user(self, user_id: str, rights: Actor | None) -> User:
+        """Return a user, if they may be seen; see above. Raises UserUnknown."""
+        found = await self.user(user_id)
+        if rights is not None and not may_see_user(rights, found.person):
+            raise UserUnknown("There is no such user.")
+        return found
+
     async def recipient(self, user_id: str) -> Recipient | None:
         """Return whom to write to, or None when there is no such user."""
-        row = await self._source.fetchrow(_RECIPIENT, _uuid(user_id))
+        row = await self._source.fetchrow(_RECIPIENT, uuid_of(user_id))
         return None if row is None else Recipient(**dict(row))
 
 
@@ -153,7 +180,8 @@ def is_storable(text: str) -> bool:
     return not _UNSTORABLE.search(text)
 
 
-def _uuid(reference: str) -> uuid.UUID | None:
+def uuid_of(reference: str) -> uuid.UUID | None:
+    """Return the id that a reference is, or None when it is a name or an address."""
     try:
         return uuid.UUID(reference)
     except ValueError:

@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import asyncpg
 import msgspec
 
 from services.registry.directory_decisions import Fact
 from services.registry.handlers import Context
+from services.registry.views import Moment
 from shared.postgres import Connection, Pool
-
-# In UTC; the schema says so.
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,20 +6,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.registry.administrators import READ, administrator
-from services.registry.callers import Callers
 from services.registry.creation import Forbidden
 from services.registry.directory_audit import Audit, AuditPage
 from services.registry.directory_changes import ABOVE
-from services.registry.list_queries import DEFAULT_PAGE
-from services.registry.lists import PAGE_LIMIT
 from services.registry.operations import Operation
 from services.registry.permissions import rules_all
-from services.registry.queries import ID_OR_ANY, LOG_LIMIT, id_of, query_of, whole
+from services.registry.queries import (
+    ID_OR_ANY,
+    LOG_LIMIT,
+    PAGE_QUERY,
+    id_of,
+    limit_of,
+    query_of,
+    whole,
+)
 from shared.web import NO_STORE, json_response
 
 _PAGE_QUERY: dict[str, dict[str, Any]] = {
     "after": {"type": "integer", "minimum": 0, "maximum": LOG_LIMIT, "default": 0},
-    "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": DEFAULT_PAGE},
+    "limit": PAGE_QUERY["limit"],
     "subject": {**ID_OR_ANY, "description": "A user's or organization's id"},
 }
 
@@ -27,8 +32,7 @@ _PAGE_QUERY: dict[str, dict[str, Any]] = {
 class DirectoryAuditApi:
     """The handler of `/api/directory/audit`."""
 
-    def __init__(self, *, callers: Callers, audit: Audit) -> None:
-        self._callers = callers
+    def __init__(self, audit: Audit) -> None:
         self._audit = audit
 
     @property
@@ -47,13 +51,13 @@ class DirectoryAuditApi:
 
     async def directory_audit(self, request: Request) -> Response:
         """Return what was changed in the directory after an entry, oldest first."""
-        by = await administrator(self._callers, request, READ)
+        by = administrator(request)
         if not rules_all(by.rights):
             raise Forbidden(ABOVE)
         query = query_of(request, *_PAGE_QUERY)
         items, after = await self._audit.page(
             after=whole(query, "after", 0, least=0, most=LOG_LIMIT),
-            limit=whole(query, "limit", DEFAULT_PAGE, least=1, most=PAGE_LIMIT),
+            limit=limit_of(query),
             subject_id=id_of(query.get("subject"), "subject"),
         )
         page = AuditPage(items=items, next_cursor=None if after is None else str(after))

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
-from services.registry.bodies import Name, Reference
+from services.registry.bodies import Body, Name, Reference
 from services.registry.directory_decisions import ADDRESS_LIMIT
 from services.registry.passwords import PASSWORD_MAXIMUM, PASSWORD_MINIMUM
 
@@ -50,25 +50,21 @@ def _may_be_left_out() -> Any:
     return Field(default=None, json_schema_extra=_without_default)
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class OrganizationBody(_Body):
+class OrganizationBody(Body):
     """`POST /api/organizations`."""
 
     name: Name
     global_access: bool = False
 
 
-class OrganizationPatch(_Body):
+class OrganizationPatch(Body):
     """`PATCH /api/organizations/{id}`, a JSON merge patch (RFC 7396)."""
 
     name: Name = _may_be_left_out()
     global_access: bool = _may_be_left_out()
 
 
-class UserBody(_Body):
+class UserBody(Body):
     """`POST /api/users`. Organizations: an id, a name, or `{id}`."""
 
     name: Name
@@ -79,7 +75,7 @@ class UserBody(_Body):
     password: Annotated[Password | None, Field(repr=False)] = None
 
 
-class UserPatch(_Body):
+class UserPatch(Body):
     """`PATCH /api/users/{id}`, a JSON merge patch (RFC 7396)."""
 
     name: Name = _may_be_left_out()

@@ -17,7 +17,6 @@ from services.registry.directory import (
     Organization,
     OrganizationUnknown,
     User,
-    UserUnknown,
 )
 from services.registry.directory_decisions import OrganizationChange, UserChange
 from services.registry.directory_writes import (
@@ -39,7 +38,6 @@ from services.registry.permissions import (
     may_join,
     may_leave,
     may_see_organization,
-    may_see_user,
     may_weaken_organization,
 )
 from services.registry.ports import WrongExpectedVersion
@@ -103,7 +101,7 @@ class DirectoryChanges:
             )
             write = OrganizationWrite(before=None, after=added, facts=facts)
             await write_organizations(connection, [write], author.context)
-            return await _organization(connection, None, added.id)
+            return await Directory(connection).visible_organization(added.id, None)
 
     async def change_organization(
         self,
@@ -116,7 +114,7 @@ class DirectoryChanges:
         """Change an organization. Raises FieldUnusable, FieldTaken."""
         async with writing(self._pool) as connection:
             rights = await _rights(connection, author)
-            before = await _organization(connection, rights, organization_id)
+            before = await Directory(connection).visible_organization(organization_id, rights)
             if rights is not None and not may_change_organization(rights):
                 raise Forbidden(ABOVE)
             _check_version(before, expected_version)
@@ -153,7 +151,7 @@ class DirectoryChanges:
                 raise Forbidden(ABOVE)
             write = UserWrite(before=None, after=added, facts=facts, password_hash=password_hash)
             await write_users(connection, [write], author.context)
-            return await _user(connection, None, added.id)
+            return await Directory(connection).visible_user(added.id, None)
 
     async def change_user(
         self,
@@ -166,7 +164,7 @@ class DirectoryChanges:
         """Change a user. Raises FieldUnusable, FieldTaken, OwnsApplications."""
         async with writing(self._pool) as connection:
             rights = await _rights(connection, author)
-            before = await _user(connection, rights, user_id)
+            before = await Directory(connection).visible_user(user_id, rights)
             if rights is not None and not may_change_user(rights, before.person):
                 raise Forbidden(
                     "Only an administrator with global access may change an administrator, or "
@@ -182,7 +180,7 @@ class DirectoryChanges:
                 before=before, after=after, facts=facts, password_hash=change.password_hash
             )
             await write_users(connection, [write], author.context)
-            return await _user(connection, None, user_id)
+            return await Directory(connection).visible_user(user_id, None)
 
     async def set_password(self, user_id: str, password: str, author: Author) -> User:
         """Give a user another password. Raises FieldUnusable."""
@@ -200,8 +198,8 @@ class DirectoryChanges:
         """Make a user a member, if that is not so already."""
         async with writing(self._pool) as connection:
             rights = await _rights(connection, author)
-            organization = await _organization(connection, rights, organization_id)
-            before = await _user(connection, rights, user_id)
+            organization = await Directory(connection).visible_organization(organization_id, rights)
+            before = await Directory(connection).visible_user(user_id, rights)
             if rights is not None and not may_join(rights, before.person, organization.id):
                 raise Forbidden(ABOVE)
             _check_version(before, expected_version)
@@ -219,8 +217,8 @@ class DirectoryChanges:
         """End a membership, if there is one. Raises LastMembership, OwnsApplications."""
         async with writing(self._pool) as connection:
             rights = await _rights(connection, author)
-            organization = await _organization(connection, rights, organization_id)
-            before = await _user(connection, rights, user_id)
+            organization = await Directory(connection).visible_organization(organization_id, rights)
+            before = await Directory(connection).visible_user(user_id, rights)
             if rights is not None and not may_leave(rights, before.person, organization.id):
                 raise Forbidden(
                     ABOVE if rights.user_id != user_id else "Nobody ends their own membership."
@@ -243,7 +241,7 @@ async def _move(
         return before
     write = UserWrite(before=before, after=after, facts=facts)
     await write_users(connection, [write], author.context)
-    return await _user(connection, None, before.id)
+    return await Directory(connection).visible_user(before.id, None)
 
 
 async def _rights(connection: Connection, author: Author) -> Actor | None:
@@ -256,25 +254,6 @@ async def _rights(connection: Connection, author: Author) -> Actor | None:
     if not user.active or not rights.administrator:
         raise Forbidden("Only an administrator may do this.")
     return rights
-
-
-async def _organization(
-    connection: Connection, rights: Actor | None, organization_id: str
-) -> Organization:
-    found = await Directory(connection).organization(organization_id)
-    # By id only: another organization may be named like one.
-    if found.id != organization_id or (
-        rights is not None and not may_see_organization(rights, found.id)
-    ):
-        raise OrganizationUnknown("There is no such organization.")
-    return found
-
-
-async def _user(connection: Connection, rights: Actor | None, user_id: str) -> User:
-    found = await Directory(connection).user(user_id)
-    if rights is not None and not may_see_user(rights, found.person):
-        raise UserUnknown("There is no such user.")
-    return found
 
 
 async def _choose(

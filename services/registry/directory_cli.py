@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import structs
 
 from services.registry.desk import Desk, Json, run_at_desk
 from services.registry.directory import UserUnknown
@@ -108,7 +109,7 @@ def show_audit(
             items, place = await Audit(desk.pool).page(
                 after=place, limit=PAGE, subject_id=subject_id
             )
-            rows += [{name: getattr(one, name) for name in one.__struct_fields__} for one in items]
+            rows += [structs.asdict(one) for one in items]
         return rows
 
     rows = run_at_desk(context, work)

@@ -23,6 +23,7 @@ from services.registry.directory import (
     is_storable,
     organization_of,
     user_of,
+    uuid_of,
 )
 from services.registry.directory_decisions import Fact, OrganizationChange, UserChange
 from services.registry.directory_lines import ById, OrganizationLine, UserLine
@@ -46,7 +47,7 @@ class Organizations:
     async def load(self, connection: Connection, references: Iterable[str]) -> None:
         """Read those with one of these ids or names."""
         names = [one for one in references if is_storable(one)]
-        ids = [one for one in map(_uuid, names) if one is not None]
+        ids = [one for one in map(uuid_of, names) if one is not None]
         rows = await connection.fetch(_ORGANIZATIONS, ids, names)
         found = [organization_of(row) for row in rows]
         for one in [*(one for one in found if one.id not in self.kept), *self.kept.values()]:
@@ -223,13 +224,6 @@ def _disables(facts: Iterable[Fact]) -> bool:
 
 def _given(value: T | UnsetType) -> T | None:
     return None if isinstance(value, UnsetType) else value
-
-
-def _uuid(reference: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(reference)
-    except ValueError:
-        return None
 
 
 _ORGANIZATIONS = (

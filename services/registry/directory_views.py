@@ -2,8 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -17,11 +16,8 @@ from services.registry.directory import (
     user_of,
 )
 from services.registry.permissions import Actor, may_see_organization, rules_all
-from services.registry.views import Named
+from services.registry.views import Moment, Named
 from shared.postgres import Pool
-
-# In UTC; the schema says so.
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class OrganizationView(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,7 +66,6 @@ class EventsApi:
 
         With `Accept: text/event-stream`: as Server-Sent Events, without end.
         """
-        await self._callers.caller(request, EVENTS_READ)
         query = query_of(request, "after", "limit", "wait")
         if wants_stream(request) and request.method == "GET":
             return await self._stream(request, query)

@@ -5,9 +5,10 @@ from typing import Any
 from starlette.requests import Request
 
 from services.registry.directory import User
-from services.registry.lists import BY_NAME, PAGE_LIMIT, SORTS, STATUSES, Filter, Order
+from services.registry.lists import BY_NAME, SORTS, STATUSES, Filter, Order
 from services.registry.queries import (
     ID_OR_ANY,
+    PAGE_QUERY,
     choice_of,
     flag,
     id_of,
@@ -16,17 +17,14 @@ from services.registry.queries import (
     parameter_problem,
     query_of,
     text_of,
-    whole,
 )
 
-DEFAULT_PAGE = 50
 _MOMENT = {
     "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "maxLength": 0}],
 }
 _SORTS = [direction + one for one in SORTS for direction in ("", "-")]
 LIST_QUERY: dict[str, dict[str, Any]] = {
-    "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": DEFAULT_PAGE},
-    "cursor": {"type": "string", "description": "`next_cursor` of the page before"},
+    **PAGE_QUERY,
     "sort": {
         "type": "string",
         "enum": _SORTS,
@@ -57,9 +55,13 @@ LIST_QUERY: dict[str, dict[str, Any]] = {
 }
 
 
-def filter_of(request: Request, asker: User) -> Filter:
+def list_query_of(request: Request) -> dict[str, str]:
+    """Return the query's parameters, as the functions below take them. Raises Problem 400."""
+    return query_of(request, *LIST_QUERY, repeatable=("organization",))
+
+
+def filter_of(request: Request, query: dict[str, str], asker: User) -> Filter:
     """Return which applications are asked for. Raises Problem 400."""
-    query = query_of(request, *LIST_QUERY, repeatable=("organization",))
     active = flag(query.get("active"), "active")
     status = choice_of(query.get("status"), "status", STATUSES)
     if active is not None and status is not None:
@@ -84,14 +86,9 @@ def filter_of(request: Request, asker: User) -> Filter:
     )
 
 
-def order_of(request: Request) -> Order:
+def order_of(query: dict[str, str]) -> Order:
     """Return the order that is asked for. Raises Problem 400."""
-    text = choice_of(request.query_params.get("sort") or None, "sort", _SORTS)
+    text = choice_of(query.get("sort"), "sort", _SORTS)
     if text is None:
         return BY_NAME
-    return Order(SORTS[_SORTS.index(text) // 2], descending=text.startswith("-"))
-
-
-def limit_of(request: Request) -> int:
-    """Return how many applications are asked for at most. Raises Problem 400."""
-    return whole(dict(request.query_params), "limit", DEFAULT_PAGE, least=1, most=PAGE_LIMIT)
+    return Order(SORTS[SORTS.index(text.removeprefix("-"))], descending=text.startswith("-"))

@@ -21,7 +21,6 @@ from services.registry.samples import Samples
 from services.registry.views import SELECT_FROM, ApplicationView, view_of
 from shared.postgres import Pool
 
-PAGE_LIMIT = 200
 # A page of fifty is met among 10,000 of these; as few are collected in as short a time.
 COMMON = 0.005
 Sort = Literal["name", "organization", "status", "created", "last_used"]
@@ -131,14 +130,11 @@ class ApplicationLists:
 
     async def narrowed(self, wanted: Filter) -> "Narrowed":
         """Look up what the SQL of a filter depends on."""
-        asked, visible = wanted.organization_ids, wanted.visible_organizations
-        keys = await self._pool.fetchrow(_ORGANIZATION_KEYS, list(asked or ()), list(visible or ()))
-        assert keys is not None  # noqa: S101 - an aggregate has a row
         narrowed = Narrowed(
             wanted,
             name_key=key_of(wanted.name or ""),
-            organization_keys=keys["asked"],
-            visible_organization_keys=keys["visible"],
+            organization_keys=await self._keys_of(wanted.organization_ids),
+            visible_organization_keys=await self._keys_of(wanted.visible_organizations),
         )
         if not narrowed.name_key:
             return narrowed
@@ -148,6 +144,12 @@ class ApplicationLists:
         # Walk if a page is soon met on any way. Else collect by what is rarer.
         collect = sample.both < COMMON * sample.size and sample.first <= sample.others
         return replace(narrowed, collect_by_name=sample.size == 0 or collect)
+
+    async def _keys_of(self, organization_ids: frozenset[str] | None) -> list[str]:
+        if not organization_ids:
+            return []
+        rows = await self._pool.fetch(_ORGANIZATION_KEYS, list(organization_ids))
+        return [row["key"] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +299,5 @@ def _text(value: Any) -> str:
 
 
 _ORGANIZATION_KEYS = """
-SELECT ARRAY (SELECT DISTINCT lower(name) FROM registry.organizations
-               WHERE id = ANY ($1::uuid[])) AS asked,
-       ARRAY (SELECT DISTINCT lower(name) FROM registry.organizations
-               WHERE id = ANY ($2::uuid[])) AS visible
+SELECT DISTINCT lower(name) AS key FROM registry.organizations WHERE id = ANY ($1::uuid[])
 """

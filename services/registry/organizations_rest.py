@@ -8,35 +8,28 @@ from starlette.responses import Response
 from services.registry.administrators import (
     READ,
     WRITE,
+    Administration,
     administrator,
     organization_id_of,
 )
-from services.registry.bodies import read_json
-from services.registry.callers import Callers
-from services.registry.directory import Directory, Organization, OrganizationUnknown
+from services.registry.bodies import MERGE_PATCH, read_json
+from services.registry.directory import Organization
 from services.registry.directory_bodies import OrganizationBody, OrganizationPatch
-from services.registry.directory_changes import DirectoryChanges
 from services.registry.directory_decisions import OrganizationChange
 from services.registry.directory_views import (
-    DirectoryViews,
     OrganizationFilter,
     OrganizationPage,
     OrganizationView,
     organization_view,
 )
-from services.registry.list_queries import DEFAULT_PAGE
-from services.registry.lists import PAGE_LIMIT
 from services.registry.operations import Operation
-from services.registry.permissions import Actor, may_see_organization
+from services.registry.permissions import Actor
 from services.registry.preconditions import at_version, etag, if_match
-from services.registry.queries import flag, query_of, text_of, whole
-from services.registry.rest import MERGE_PATCH
-from services.registry.switch import Switch
+from services.registry.queries import PAGE_QUERY, flag, limit_of, query_of, text_of
 from shared.web import json_response
 
 _PAGE_QUERY: dict[str, dict[str, Any]] = {
-    "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": DEFAULT_PAGE},
-    "cursor": {"type": "string", "description": "`next_cursor` of the page before"},
+    **PAGE_QUERY,
     "name": {"type": "string", "maxLength": 255, "description": "Part of the name, any case"},
     "active": {"type": "boolean"},
     "global_access": {"type": "boolean"},
@@ -46,22 +39,8 @@ _PAGE_QUERY: dict[str, dict[str, Any]] = {
 class OrganizationsApi:
     """The handlers of `/api/organizations`."""
 
-    def __init__(
-        self,
-        *,
-        callers: Callers,
-        directory: Directory,
-        views: DirectoryViews,
-        changes: DirectoryChanges,
-        switch: Switch,
-        body_limit: int,
-    ) -> None:
-        self._callers = callers
-        self._directory = directory
-        self._views = views
-        self._changes = changes
-        self._switch = switch
-        self._body_limit = body_limit
+    def __init__(self, administration: Administration) -> None:
+        self._at = administration
 
     @property
     def operations(self) -> list[Operation]:
@@ -117,25 +96,25 @@ class OrganizationsApi:
 
     async def list_organizations(self, request: Request) -> Response:
         """Return a page of the organizations that the caller rules, by name."""
-        by = await administrator(self._callers, request, READ)
+        by = administrator(request)
         query = query_of(request, *_PAGE_QUERY)
-        page = await self._views.organizations(
+        page = await self._at.views.organizations(
             OrganizationFilter(
                 name=text_of(query.get("name"), "name"),
                 active=flag(query.get("active"), "active"),
                 global_access=flag(query.get("global_access"), "global_access"),
             ),
             by.rights,
-            limit=whole(query, "limit", DEFAULT_PAGE, least=1, most=PAGE_LIMIT),
+            limit=limit_of(query),
             cursor=query.get("cursor"),
         )
         return json_response(page)
 
     async def add_organization(self, request: Request) -> Response:
         """Add an organization."""
-        by = await administrator(self._callers, request, WRITE)
-        body = await read_json(request, OrganizationBody, limit=self._body_limit)
-        added = await self._changes.add_organization(
+        by = administrator(request)
+        body = await read_json(request, OrganizationBody, limit=self._at.body_limit)
+        added = await self._at.changes.add_organization(
             body.name, by.author, global_access=body.global_access
         )
         location = {"Location": f"/api/organizations/{added.id}"}
@@ -145,15 +124,15 @@ class OrganizationsApi:
 
     async def show_organization(self, request: Request) -> Response:
         """Return one organization."""
-        by = await administrator(self._callers, request, READ)
+        by = administrator(request)
         return _answer(await self._visible(request, by.rights))
 
     async def change_organization(self, request: Request) -> Response:
         """Rename an organization, give it global access or take it."""
-        by = await administrator(self._callers, request, WRITE)
-        body = await read_json(request, OrganizationPatch, MERGE_PATCH, limit=self._body_limit)
+        by = administrator(request)
+        body = await read_json(request, OrganizationPatch, MERGE_PATCH, limit=self._at.body_limit)
         with at_version(expected := await self._expected(request, by.rights)):
-            changed = await self._changes.change_organization(
+            changed = await self._at.changes.change_organization(
                 organization_id_of(request),
                 OrganizationChange(**body.model_dump(exclude_unset=True)),
                 by.author,
@@ -170,9 +149,9 @@ class OrganizationsApi:
         return await self._turn(request, active=False)
 
     async def _turn(self, request: Request, *, active: bool) -> Response:
-        by = await administrator(self._callers, request, WRITE)
+        by = administrator(request)
         with at_version(expected := await self._expected(request, by.rights)):
-            turned = await self._switch.organization(
+            turned = await self._at.switch.organization(
                 organization_id_of(request), by.author, active=active, expected_version=expected
             )
         return _answer(turned)
@@ -183,12 +162,7 @@ class OrganizationsApi:
         return if_match(request, (await self._visible(request, rights)).version)
 
     async def _visible(self, request: Request, rights: Actor) -> Organization:
-        organization_id = organization_id_of(request)
-        found = await self._directory.organization(organization_id)
-        # By id only: another organization may be named like one.
-        if found.id != organization_id or not may_see_organization(rights, found.id):
-            raise OrganizationUnknown("There is no such organization.")
-        return found
+        return await self._at.directory.visible_organization(organization_id_of(request), rights)
 
 
 def _answer(organization: Organization) -> Response:

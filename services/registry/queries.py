@@ -3,15 +3,21 @@
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from services.registry.clock import parse_moment
+from services.registry.cursors import PAGE_LIMIT
 from shared.problem import FieldError, Problem
 
 # Positions are bigint in Postgres.
 LOG_LIMIT = 2**63 - 1
+DEFAULT_PAGE = 50
+PAGE_QUERY: dict[str, dict[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": DEFAULT_PAGE},
+    "cursor": {"type": "string", "description": "`next_cursor` of the page before"},
+}
 # An empty parameter is as good as none.
 ID_OR_ANY = {
     "anyOf": [{"type": "string", "format": "uuid"}, {"type": "string", "maxLength": 0}],
@@ -44,6 +50,11 @@ def whole(query: dict[str, str], name: str, default: int, *, least: int, most: i
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or not least <= int(text) <= most:
         raise parameter_problem(name, f"Give a whole number from {least} to {most}.")
     return int(text)
+
+
+def limit_of(query: dict[str, str]) -> int:
+    """Return how many items a page may have. Raises Problem 400."""
+    return whole(query, "limit", DEFAULT_PAGE, least=1, most=PAGE_LIMIT)
 
 
 def seconds(query: dict[str, str], name: str, *, most: float) -> float:

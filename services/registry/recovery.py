@@ -1,5 +1,6 @@
 """Answering again what was done but never answered, or never kept: from the log."""
 
+from msgspec import structs
 from starlette.responses import Response
 
 from services.registry.draws import CLIENT_SECRET
@@ -51,8 +52,7 @@ class Recovery:
             headers["Location"] = f"{operation.path}/{view.id}"
         if operation.answer is ApplicationView:
             return json_response(view, operation.status, headers=headers)
-        members = {name: getattr(view, name) for name in view.__struct_fields__}
-        answer = {**members, "client_secret": _secret_of(last, derived)}
+        answer = {**structs.asdict(view), "client_secret": _secret_of(last, derived)}
         return json_response(answer, operation.status, headers={**headers, **NO_STORE})
 
 

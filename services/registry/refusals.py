@@ -33,6 +33,7 @@ from shared.failures import TransientFailure
 from shared.postgres import TRANSIENT_ERRORS
 from shared.problem import FieldError, Problem, pointer_to
 from shared.resource_server import KeysUnavailable
+from shared.web import problem_response
 
 
 def problem_of(error: Exception) -> Problem:  # noqa: C901, PLR0912 - a table, in the form of a match
@@ -87,13 +88,7 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901, PLR0912 - a table, i
 
 
 async def _on_refusal(_request: Request, error: Exception) -> Response:
-    problem = problem_of(error)
-    return Response(
-        problem.body(),
-        problem.status,
-        headers=problem.headers,
-        media_type="application/problem+json",
-    )
+    return problem_response(problem_of(error))
 
 
 def not_found() -> Problem:

@@ -6,10 +6,12 @@ A caller presents an access token of the token service and acts as its applicati
 import uuid
 from typing import Any
 
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.registry.bodies import (
+    MERGE_PATCH,
     CreateBody,
     PatchBody,
     RotateBody,
@@ -17,7 +19,7 @@ from services.registry.bodies import (
     read_optional_json,
     reference_of,
 )
-from services.registry.callers import Caller, Callers
+from services.registry.callers import Caller, caller_of
 from services.registry.clock import end_of_second, now
 from services.registry.creation import OUTRANKED, Forbidden, NewApplication, create
 from services.registry.directory import Directory
@@ -32,12 +34,12 @@ from services.registry.domain import (
 from services.registry.event_store import EventStore
 from services.registry.handlers import change_application
 from services.registry.history import fact_of
-from services.registry.list_queries import LIST_QUERY, filter_of, limit_of, order_of
+from services.registry.list_queries import LIST_QUERY, filter_of, list_query_of, order_of
 from services.registry.lists import ApplicationLists
 from services.registry.operations import HISTORY, NOTHING, Operation
 from services.registry.permissions import may_have_secret_of, may_manage
 from services.registry.preconditions import at_version, etag, if_match
-from services.registry.queries import query_of, whole
+from services.registry.queries import limit_of, query_of, whole
 from services.registry.refusals import not_found
 from services.registry.rotation import rotate_secret
 from services.registry.terms import admitted
@@ -54,7 +56,6 @@ from shared.web import NO_STORE, json_response
 
 READ = "applications:read"
 WRITE = "applications:write"
-MERGE_PATCH = "application/merge-patch+json"
 
 
 class ApplicationsApi:
@@ -69,7 +70,6 @@ class ApplicationsApi:
         lists: ApplicationLists,
         directory: Directory,
         usage: UsageRecords,
-        callers: Callers,
     ) -> None:
         self._settings = settings
         self._body_limit = settings.registry.max_body
@@ -77,7 +77,6 @@ class ApplicationsApi:
         self._views = views
         self._lists = lists
         self._directory = directory
-        self._callers = callers
         self._usage = usage
 
     @property
@@ -169,7 +168,7 @@ class ApplicationsApi:
 
     async def create(self, request: Request) -> Response:
         """Add an application; the only answer that has its secret."""
-        caller = await self._callers.caller(request, WRITE)
+        caller = caller_of(request)
         body = await read_json(request, CreateBody, limit=self._body_limit)
         created = await create(
             NewApplication(
@@ -190,48 +189,48 @@ class ApplicationsApi:
             context=caller.context(),
         )
         view = created.view
-        answer = {**_members(view), "client_secret": created.client_secret}
+        answer = {**structs.asdict(view), "client_secret": created.client_secret}
         location = {"Location": f"/api/applications/{created.application_id}"}
         return json_response(answer, 201, headers={**location, **NO_STORE, **etag(view.version)})
 
     async def show_all(self, request: Request) -> Response:
         """Return a page of what the caller may see."""
-        caller = await self._callers.caller(request, READ)
+        caller = caller_of(request)
+        query = list_query_of(request)
         items, next_cursor = await self._lists.page(
-            filter_of(request, caller.user),
-            order_of(request),
-            limit=limit_of(request),
-            cursor=request.query_params.get("cursor") or None,
+            filter_of(request, query, caller.user),
+            order_of(query),
+            # As it was sent: here an empty limit is refused, not left out.
+            limit=limit_of(dict(request.query_params)),
+            cursor=query.get("cursor"),
         )
         return json_response({"items": items, "next_cursor": next_cursor})
 
     async def show(self, request: Request) -> Response:
         """Return one application."""
-        caller = await self._callers.caller(request, READ)
+        caller = caller_of(request)
         view = await self._visible_view(caller, request)
         return json_response(view, headers=etag(view.version))
 
     async def update(self, request: Request) -> Response:
         """Change what may be changed later: name, description, scopes, expiry, active."""
-        caller = await self._callers.caller(request, WRITE)
+        caller = caller_of(request)
         body = await read_json(request, PatchBody, MERGE_PATCH, limit=self._body_limit)
         view = await self._visible_view(caller, request)
         command = admitted(body.command(), view, by=caller.user, settings=self._settings, now=now())
-        return await self._change(request, caller, command, version=body.version)
+        return await self._change(request, caller, view, command, version=body.version)
 
     async def activate(self, request: Request) -> Response:
         """Let the application obtain tokens."""
-        caller = await self._callers.caller(request, WRITE)
-        return await self._change(request, caller, ActivateApplication())
+        return await self._change_visible(request, ActivateApplication())
 
     async def deactivate(self, request: Request) -> Response:
         """Let the application obtain no more tokens."""
-        caller = await self._callers.caller(request, WRITE)
-        return await self._change(request, caller, DeactivateApplication())
+        return await self._change_visible(request, DeactivateApplication())
 
     async def rotate_secret(self, request: Request) -> Response:
         """Give the application a new secret; the only answer that has it."""
-        caller = await self._callers.caller(request, WRITE)
+        caller = caller_of(request)
         view = await self._visible_view(caller, request)
         owner = await self._directory.user(view.owner.id)
         if not may_have_secret_of(caller.user.actor, owner.person):
@@ -246,24 +245,22 @@ class ApplicationsApi:
                 expires_at=body.expires_at,
                 context=caller.context(),
             )
-        answer = {**_members(rotated.view), "client_secret": rotated.client_secret}
+        answer = {**structs.asdict(rotated.view), "client_secret": rotated.client_secret}
         return json_response(answer, headers={**NO_STORE, **etag(rotated.view.version)})
 
     async def revoke_secret(self, request: Request) -> Response:
         """End one secret now."""
-        caller = await self._callers.caller(request, WRITE)
         secret_id = request.path_params["secret_id"].lower()
-        await self._change(request, caller, RevokeSecret(secret_id=secret_id))
+        await self._change_visible(request, RevokeSecret(secret_id=secret_id))
         return Response(status_code=204)
 
     async def revoke_tokens(self, request: Request) -> Response:
         """End all access tokens that were issued up to now."""
-        caller = await self._callers.caller(request, WRITE)
-        return await self._change(request, caller, RevokeTokens(not_before=end_of_second(now())))
+        return await self._change_visible(request, RevokeTokens(not_before=end_of_second(now())))
 
     async def delete(self, request: Request) -> Response:
         """Remove the application; removing it again changes nothing and answers the same."""
-        caller = await self._callers.caller(request, WRITE)
+        caller = caller_of(request)
         application_id = _id(request)
         history = await self._manageable_history(caller, application_id)
         with at_version(expected := if_match(request, history[-1].version)):
@@ -278,21 +275,31 @@ class ApplicationsApi:
 
     async def history(self, request: Request) -> Response:
         """Return everything that happened to an application, also after its end."""
-        caller = await self._callers.caller(request, READ)
+        caller = caller_of(request)
         envelopes = await self._manageable_history(caller, _id(request))
         return json_response({"items": [fact_of(one) for one in envelopes], "next_cursor": None})
 
     async def usage(self, request: Request) -> Response:
         """Return how often the application's secrets obtained tokens, day by day."""
-        caller = await self._callers.caller(request, READ)
+        caller = caller_of(request)
         view = await self._visible_view(caller, request)
         days = whole(query_of(request, "days"), "days", 30, least=1, most=DAYS_LIMIT)
         return json_response(UsagePage(items=await self._usage.of(view.id, days=days)))
 
-    async def _change(
-        self, request: Request, caller: Caller, command: Change, *, version: int | None = None
-    ) -> Response:
+    async def _change_visible(self, request: Request, command: Change) -> Response:
+        caller = caller_of(request)
         view = await self._visible_view(caller, request)
+        return await self._change(request, caller, view, command)
+
+    async def _change(
+        self,
+        request: Request,
+        caller: Caller,
+        view: ApplicationView,
+        command: Change,
+        *,
+        version: int | None = None,
+    ) -> Response:
         with at_version(expected := if_match(request, view.version)):
             await change_application(
                 self._store,
@@ -329,10 +336,6 @@ class ApplicationsApi:
         ):
             raise not_found()
         return envelopes
-
-
-def _members(view: ApplicationView) -> dict[str, Any]:
-    return {name: getattr(view, name) for name in view.__struct_fields__}
 
 
 def _id(request: Request) -> str:

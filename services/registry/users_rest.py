@@ -8,37 +8,39 @@ from starlette.responses import Response
 from services.registry.administrators import (
     READ,
     WRITE,
+    Administration,
     Administrator,
     administrator,
     organization_id_of,
     user_id_of,
 )
-from services.registry.bodies import ById, read_json
-from services.registry.callers import Callers
-from services.registry.directory import Directory, User, UserUnknown
+from services.registry.bodies import MERGE_PATCH, read_json, reference_of
+from services.registry.directory import User, UserUnknown
 from services.registry.directory_bodies import UserBody, UserPatch
-from services.registry.directory_changes import DirectoryChanges, NewUser
+from services.registry.directory_changes import NewUser
 from services.registry.directory_decisions import UserChange
 from services.registry.directory_views import (
-    DirectoryViews,
     UserFilter,
     UserPage,
     UserView,
     user_view,
 )
-from services.registry.list_queries import DEFAULT_PAGE
-from services.registry.lists import PAGE_LIMIT
 from services.registry.operations import NOTHING, Operation
-from services.registry.permissions import Actor, may_see_user, rules_all
+from services.registry.permissions import Actor, rules_all
 from services.registry.preconditions import at_version, etag, if_match
-from services.registry.queries import ID_OR_ANY, flag, id_of, query_of, text_of, whole
-from services.registry.rest import MERGE_PATCH
-from services.registry.switch import Switch
+from services.registry.queries import (
+    ID_OR_ANY,
+    PAGE_QUERY,
+    flag,
+    id_of,
+    limit_of,
+    query_of,
+    text_of,
+)
 from shared.web import json_response
 
 _PAGE_QUERY: dict[str, dict[str, Any]] = {
-    "limit": {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": DEFAULT_PAGE},
-    "cursor": {"type": "string", "description": "`next_cursor` of the page before"},
+    **PAGE_QUERY,
     "name": {"type": "string", "maxLength": 255, "description": "Part of the name, any case"},
     "email": {"type": "string", "maxLength": 255, "description": "Part of the address, any case"},
     "active": {"type": "boolean"},
@@ -50,22 +52,8 @@ _PAGE_QUERY: dict[str, dict[str, Any]] = {
 class UsersApi:
     """The handlers of `/api/users`."""
 
-    def __init__(
-        self,
-        *,
-        callers: Callers,
-        directory: Directory,
-        views: DirectoryViews,
-        changes: DirectoryChanges,
-        switch: Switch,
-        body_limit: int,
-    ) -> None:
-        self._callers = callers
-        self._directory = directory
-        self._views = views
-        self._changes = changes
-        self._switch = switch
-        self._body_limit = body_limit
+    def __init__(self, administration: Administration) -> None:
+        self._at = administration
 
     @property
     def operations(self) -> list[Operation]:
@@ -116,9 +104,9 @@ class UsersApi:
 
     async def list_users(self, request: Request) -> Response:
         """Return a page of the users that the caller may see, by name."""
-        by = await administrator(self._callers, request, READ)
+        by = administrator(request)
         query = query_of(request, *_PAGE_QUERY)
-        page = await self._views.users(
+        page = await self._at.views.users(
             UserFilter(
                 name=text_of(query.get("name"), "name"),
                 email=text_of(query.get("email"), "email"),
@@ -127,21 +115,20 @@ class UsersApi:
                 organization_id=id_of(query.get("organization"), "organization"),
             ),
             by.rights,
-            limit=whole(query, "limit", DEFAULT_PAGE, least=1, most=PAGE_LIMIT),
+            limit=limit_of(query),
             cursor=query.get("cursor"),
         )
         return json_response(page)
 
     async def add_user(self, request: Request) -> Response:
         """Add a user."""
-        by = await administrator(self._callers, request, WRITE)
-        body = await read_json(request, UserBody, limit=self._body_limit)
-        references = [one.id if isinstance(one, ById) else one for one in body.organizations]
-        added = await self._changes.add_user(
+        by = administrator(request)
+        body = await read_json(request, UserBody, limit=self._at.body_limit)
+        added = await self._at.changes.add_user(
             NewUser(
                 email=body.email,
                 name=body.name,
-                organizations=references,
+                organizations=[reference_of(one) for one in body.organizations],
                 administrator=body.administrator,
                 locale=body.locale,
                 password=body.password,
@@ -155,15 +142,15 @@ class UsersApi:
 
     async def show_user(self, request: Request) -> Response:
         """Return one user."""
-        by = await administrator(self._callers, request, READ)
+        by = administrator(request)
         return _answer(await self._visible(request, by.rights), by)
 
     async def change_user(self, request: Request) -> Response:
         """Change a user's name, address or locale; make an administrator, or no longer one."""
-        by = await administrator(self._callers, request, WRITE)
-        body = await read_json(request, UserPatch, MERGE_PATCH, limit=self._body_limit)
+        by = administrator(request)
+        body = await read_json(request, UserPatch, MERGE_PATCH, limit=self._at.body_limit)
         with at_version(expected := await self._expected(request, by.rights)):
-            changed = await self._changes.change_user(
+            changed = await self._at.changes.change_user(
                 user_id_of(request),
                 UserChange(**body.model_dump(exclude_unset=True)),
                 by.author,
@@ -181,9 +168,9 @@ class UsersApi:
 
     async def join_organization(self, request: Request) -> Response:
         """Make the user a member of the organization."""
-        by = await administrator(self._callers, request, WRITE)
+        by = administrator(request)
         with at_version(expected := await self._expected(request, by.rights)):
-            joined = await self._changes.join(
+            joined = await self._at.changes.join(
                 user_id_of(request),
                 organization_id_of(request, "organization_id"),
                 by.author,
@@ -193,11 +180,11 @@ class UsersApi:
 
     async def leave_organization(self, request: Request) -> Response:
         """End a membership; ending it again changes nothing and answers the same."""
-        by = await administrator(self._callers, request, WRITE)
+        by = administrator(request)
         user_id = user_id_of(request)
         with at_version(expected := await self._expected(request, by.rights)):
             try:
-                await self._changes.leave(
+                await self._at.changes.leave(
                     user_id,
                     organization_id_of(request, "organization_id"),
                     by.author,
@@ -210,9 +197,9 @@ class UsersApi:
         return Response(status_code=204)
 
     async def _turn(self, request: Request, *, active: bool) -> Response:
-        by = await administrator(self._callers, request, WRITE)
+        by = administrator(request)
         with at_version(expected := await self._expected(request, by.rights)):
-            turned = await self._switch.user(
+            turned = await self._at.switch.user(
                 user_id_of(request), by.author, active=active, expected_version=expected
             )
         return _answer(turned, by)
@@ -223,10 +210,7 @@ class UsersApi:
         return if_match(request, (await self._visible(request, rights)).version)
 
     async def _visible(self, request: Request, rights: Actor) -> User:
-        found = await self._directory.user(user_id_of(request))
-        if not may_see_user(rights, found.person):
-            raise UserUnknown("There is no such user.")
-        return found
+        return await self._at.directory.visible_user(user_id_of(request), rights)
 
 
 def _answer(user: User, by: Administrator) -> Response:
