@@ -23,10 +23,41 @@ class Level:
     reset_seconds: int
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    at: float
+class TokenBucket:
+    """Holds so many tokens, full at first, and takes in so many a second.
+
+    `left` is how many it held when it was filled last.
+    """
+
+    __slots__ = ("_at", "_capacity", "_clock", "_per_second", "left")
+
+    def __init__(
+        self,
+        capacity: float,
+        per_second: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._capacity = capacity
+        self._per_second = per_second
+        self._clock = clock
+        self.left = capacity
+        self._at = clock()
+
+    def fill(self) -> None:
+        """Let in what has flown since."""
+        now = self._clock()
+        flown = max(0.0, now - self._at) * self._per_second
+        self.left = min(self._capacity, self.left + flown)
+        self._at = now
+
+    def take(self) -> bool:
+        """Take a token if there is one."""
+        self.fill()
+        granted = self.left >= 1
+        if granted:
+            self.left -= 1
+        return granted
 
 
 class TokenBuckets:
@@ -43,39 +74,36 @@ class TokenBuckets:
         self._per_second = quota / WINDOW_SECONDS
         self._most = most
         self._clock = clock
-        self._buckets: OrderedDict[Hashable, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
 
     def take(self, key: Hashable) -> Level:
         """Take a token if there is one, and tell how the bucket stands."""
-        bucket = self._filled(key)
+        bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = _Bucket(float(self.quota), self._clock())
+            bucket = self._buckets[key] = self._full()
             if len(self._buckets) > self._most:
                 self._buckets.popitem(last=False)
-        granted = bucket.tokens >= 1
-        if granted:
-            bucket.tokens -= 1
-        return self._level(bucket, granted=granted)
+        else:
+            self._buckets.move_to_end(key)
+        granted = bucket.take()
+        return self._level(bucket.left, granted=granted)
 
     def look(self, key: Hashable) -> Level:
         """Tell how a bucket stands, and whether a token would be granted, without taking it."""
-        bucket = self._filled(key) or _Bucket(float(self.quota), 0.0)
-        return self._level(bucket, granted=bucket.tokens >= 1)
-
-    def _filled(self, key: Hashable) -> _Bucket | None:
         bucket = self._buckets.get(key)
         if bucket is not None:
             self._buckets.move_to_end(key)
-            now = self._clock()
-            flown = max(0.0, now - bucket.at) * self._per_second
-            bucket.tokens = min(float(self.quota), bucket.tokens + flown)
-            bucket.at = now
-        return bucket
+            bucket.fill()
+        left = float(self.quota) if bucket is None else bucket.left
+        return self._level(left, granted=left >= 1)
 
-    def _level(self, bucket: _Bucket, *, granted: bool) -> Level:
-        remaining = int(bucket.tokens)
+    def _full(self) -> TokenBucket:
+        return TokenBucket(float(self.quota), self._per_second, clock=self._clock)
+
+    def _level(self, tokens: float, *, granted: bool) -> Level:
+        remaining = int(tokens)
         wanted = self.quota if remaining else 1
-        seconds = math.ceil((wanted - bucket.tokens) / self._per_second)
+        seconds = math.ceil((wanted - tokens) / self._per_second)
         return Level(granted, remaining, max(seconds, 0 if remaining else 1))
 
     def __len__(self) -> int:

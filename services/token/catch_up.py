@@ -1,12 +1,12 @@
 """Read your own writes: one bounded look whether the projection is behind the log."""
 
 import asyncio
-import time
 
 from services.token.projection import Projection
 from shared.failures import TransientFailure
 from shared.feed_client import FeedClient
 from shared.tasks import end
+from shared.token_bucket import TokenBucket
 
 LOOK_SECONDS = 0.005
 
@@ -24,10 +24,7 @@ class CatchUp:
         self._projection = projection
         self._feed = feed
         self._timeout_seconds = timeout_seconds
-        self._per_second = per_second
-        self._capacity = max(1.0, per_second)
-        self._tokens = self._capacity
-        self._filled_at = time.monotonic()
+        self._allowance = TokenBucket(max(1.0, per_second), per_second)
         self._running: asyncio.Task[None] | None = None
 
     async def aclose(self) -> None:
@@ -43,22 +40,12 @@ class CatchUp:
                 if self._running is not None:
                     await asyncio.wait([self._running])
                 if self._running is None or self._running.done():
-                    if not self._take():
+                    if not self._allowance.take():
                         return
                     self._running = asyncio.create_task(self._reach_head())
                 await asyncio.wait([self._running])
         except TimeoutError:
             return
-
-    def _take(self) -> bool:
-        now = time.monotonic()
-        earned = (now - self._filled_at) * self._per_second
-        self._tokens = min(self._capacity, self._tokens + earned)
-        self._filled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
     async def _reach_head(self) -> None:
         try:
