@@ -1,9 +1,10 @@
 """All benchmarks, one after the other: `python -m bench`. Each prints its ratios on one line."""
 
-from bench import append, catch_up, deactivation, lists, token
+from bench import append, bulk_import, catch_up, deactivation, lists, token
 
 if __name__ == "__main__":
     append.main()
+    bulk_import.main()
     catch_up.main()
     deactivation.main()
     lists.main()

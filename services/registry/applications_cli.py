@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from msgspec import structs
 
+from services.registry.application_import_cli import import_applications
 from services.registry.clock import end_of_second, now, parse_moment
 from services.registry.creation import NewApplication, create
 from services.registry.cursors import PAGE_LIMIT
@@ -33,6 +34,7 @@ from shared.config import parse_duration
 from shared.console import show, show_one
 
 applications = typer.Typer(help="OAuth applications.")
+applications.command("import")(import_applications)
 Expiry = typer.Option(
     help="When it ends: 2026-12-31T00:00:00Z.", parser=parse_moment, metavar="MOMENT"
 )

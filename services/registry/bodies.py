@@ -15,6 +15,7 @@ from pydantic import (
 )
 from starlette.requests import Request
 
+from services.registry.creation import NewApplication
 from services.registry.domain import KEEP, UpdateApplication
 from services.registry.rotation import LONGEST_OVERLAP
 from shared.config import DurationOrZero
@@ -75,6 +76,20 @@ class CreateBody(Body):
     scopes: Scopes | None = None
     expires_at: Moment | None = None
     secret_expires_at: Moment | None = None
+
+    def wanted(self, current_organization_id: str | None = None) -> NewApplication:
+        """Return what is to be added, by somebody who is at work in an organization."""
+        return NewApplication(
+            name=self.name,
+            description=self.description,
+            organization=reference_of(self.organization),
+            owner=reference_of(self.owner),
+            active=self.active,
+            scopes=None if self.scopes is None else tuple(self.scopes),
+            expires_at=self.expires_at,
+            secret_expires_at=self.secret_expires_at,
+            current_organization_id=current_organization_id,
+        )
 
 
 class PatchBody(Body):

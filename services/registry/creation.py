@@ -5,9 +5,9 @@ The pages, the REST API and the command line all come through here.
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from services.registry.directory import (
-    Directory,
     Organization,
     OrganizationUnknown,
     User,
@@ -66,13 +66,23 @@ class CreatedApplication:
     view: ApplicationView
 
 
+class Places(Protocol):
+    """Who may own an application and where it may be, as the directory knows them."""
+
+    async def user(self, reference: str) -> User:
+        """Return a user by id or e-mail address. Raises UserUnknown."""
+
+    async def organization(self, reference: str) -> Organization:
+        """Return an organization by id or name. Raises OrganizationUnknown."""
+
+
 async def create(
     new: NewApplication,
     *,
     by: User | None,
     settings: Settings,
     store: Store,
-    directory: Directory,
+    directory: Places,
     context: Context,
 ) -> CreatedApplication:
     """Add an application on behalf of a user, or of the operator (`by` is None).
@@ -149,7 +159,7 @@ def _view(
     )
 
 
-async def _owner(new: NewApplication, by: User | None, directory: Directory) -> User:
+async def _owner(new: NewApplication, by: User | None, directory: Places) -> User:
     if new.owner is None:
         if by is None:
             raise FieldRefused("Name the owner.", "owner")
@@ -161,7 +171,7 @@ async def _owner(new: NewApplication, by: User | None, directory: Directory) -> 
 
 
 async def _organization(
-    new: NewApplication, owner: User, by: User | None, directory: Directory
+    new: NewApplication, owner: User, by: User | None, directory: Places
 ) -> Organization:
     if new.organization is not None:
         try:

@@ -13,15 +13,14 @@ import typer
 from services.registry.clock import now
 from services.registry.directory import Directory
 from services.registry.directory_changes import Author, DirectoryChanges
-from services.registry.domain import InvalidDescription, InvalidName, RegistryError
+from services.registry.domain import RegistryError
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup
 from services.registry.handlers import Context
 from services.registry.lists import ApplicationLists
-from services.registry.refusals import problem_of
+from services.registry.refusals import sentence_of
 from services.registry.schema import DATABASE_SETTING, MIGRATIONS, SCHEMA
 from services.registry.switch import Switch
-from services.registry.terms import FieldRefused
 from services.registry.usage import UsageRecords
 from services.registry.views import ApplicationViews
 from shared.config import Settings
@@ -108,11 +107,5 @@ def run_at_desk(context: typer.Context, work: Callable[[Desk], Coroutine[Any, An
         fail(str(error))
     except TRANSIENT_ERRORS as error:
         fail(f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}")
-    except FieldRefused as error:
-        fail(f"{'.'.join(map(str, error.path))}: {error}")
-    except InvalidName as error:
-        fail(f"name: {error}")
-    except InvalidDescription as error:
-        fail(f"description: {error}")
     except (RegistryError, TransientFailure) as error:
-        fail(str(error) or problem_of(error).detail)
+        fail(sentence_of(error))

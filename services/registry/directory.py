@@ -147,6 +147,16 @@ class Directory:
             raise UserUnknown("There is no such user.")
         return user_of(row)
 
+    async def users_by(self, references: Iterable[str]) -> dict[str, User]:
+        """Return the users that are known by these ids or addresses; others are left out."""
+        rows = await self._source.fetch(_USERS_BY, *_asked(references))
+        return {row["reference"]: user_of(row) for row in rows}
+
+    async def organizations_by(self, references: Iterable[str]) -> dict[str, Organization]:
+        """Return the organizations that are known by these ids or names; others are left out."""
+        rows = await self._source.fetch(_ORGANIZATIONS_BY, *_asked(references))
+        return {row["reference"]: organization_of(row) for row in rows}
+
     async def visible_organization(
         self, organization_id: str, rights: Actor | None
     ) -> Organization:
@@ -186,6 +196,12 @@ def uuid_of(reference: str) -> uuid.UUID | None:
         return uuid.UUID(reference)
     except ValueError:
         return None
+
+
+def _asked(references: Iterable[str]) -> tuple[list[str], list[uuid.UUID | None]]:
+    """Return the parameters of _ASKED."""
+    storable = [one for one in references if is_storable(one)]
+    return storable, [uuid_of(one) for one in storable]
 
 
 def organization_of(row: asyncpg.Record) -> Organization:
@@ -246,3 +262,10 @@ SELECT u.id, u.email, u.name, u.locale, u.active, u.administrator, u.created_at,
 _USERS = SELECT_USERS + " ORDER BY lower(u.email)"
 _USER = SELECT_USERS + " WHERE u.id = $1 OR lower(u.email) = lower($2)"
 _RECIPIENT = "SELECT id::text AS id, email, name, locale, active FROM registry.users WHERE id = $1"
+# Each with a look-up of its own, as for one alone: that uses the indexes.
+_ASKED = "SELECT r.reference, found.* FROM unnest($1::text[], $2::uuid[]) AS r (reference, id)"
+_USERS_BY = f"""{_ASKED} CROSS JOIN LATERAL (
+{SELECT_USERS} WHERE u.id = r.id OR lower(u.email) = lower(btrim(r.reference))) AS found"""
+_ORGANIZATIONS_BY = f"""{_ASKED} CROSS JOIN LATERAL (
+{SELECT_ORGANIZATIONS} WHERE o.id = r.id OR o.name = r.reference
+ ORDER BY (o.id = r.id) DESC NULLS LAST LIMIT 1) AS found"""

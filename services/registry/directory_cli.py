@@ -10,11 +10,12 @@ from services.registry.desk import Desk, Json, run_at_desk
 from services.registry.directory import UserUnknown
 from services.registry.directory_audit import Audit
 from services.registry.directory_export import export_directory
-from services.registry.directory_files import STANDARD, reading, written
 from services.registry.directory_import import DirectoryImport, Summary
+from services.registry.import_summary import show_summary
+from services.registry.private_files import STANDARD, reading, written
 from services.registry.queries import LOG_LIMIT
 from services.registry.withdrawal import withdraw
-from shared.console import fail, progress, show, show_json, show_one
+from shared.console import progress, show
 
 directory = typer.Typer(help="The directory as a whole: export, import, audit.")
 
@@ -73,19 +74,12 @@ def import_lines(
             return await importing.run(source, size)
 
     summary = run_at_desk(context, work)
-    for one in summary.failed:
-        typer.echo(f"line {one.line}: {one.reason}", err=True)
-    counts: dict[str, Any] = {
+    counts = {
         "added": summary.added,
         "changed": summary.changed,
         "unchanged": summary.unchanged,
     }
-    if as_json:
-        show_json({**counts, "failed": summary.failed, "dry_run": dry_run})
-    else:
-        show_one({**counts, "failed": len(summary.failed)}, as_json=False)
-    if summary.failed:
-        fail(f"{len(summary.failed)} lines were not taken")
+    show_summary(counts, summary.failed, as_json=as_json, dry_run=dry_run)
 
 
 @directory.command("audit")

@@ -4,7 +4,7 @@ Organizations first, then users, whatever their order in the file; many lines a 
 was taken stays taken when something breaks: the same file can be read again.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -13,7 +13,6 @@ from msgspec import UNSET
 from services.registry.directory import DirectoryError, FieldTaken, FieldUnusable, OwnsApplications
 from services.registry.directory_intake import Organizations, Outcome, Users
 from services.registry.directory_lines import (
-    Fault,
     Line,
     OrganizationLine,
     UserLine,
@@ -27,6 +26,7 @@ from services.registry.directory_writes import (
     writing,
 )
 from services.registry.handlers import Context
+from services.registry.json_lines import Fault, batches_of
 from shared.postgres import Connection, Pool
 
 # Lines of one transaction. The directory can be changed by nobody else for as long as it takes.
@@ -75,7 +75,7 @@ class DirectoryImport:
         for turn, (kind, on_fault) in enumerate(wanted):
             file.seek(0)
             lines = (one for one in lines_of(file, on_fault) if isinstance(one.entry, kind))
-            for batch in _batches(lines):
+            for batch in batches_of(lines, BATCH):
                 await self._take(batch)
                 self._on_progress(turn * size + batch[-1].end, 2 * size)
         self.summary.failed.sort(key=lambda one: one.line)
@@ -141,17 +141,6 @@ class DirectoryImport:
             )
         if users.writes:
             await write_users(connection, list(users.writes.values()), self._context)
-
-
-def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    batch: list[Line] = []
-    for line in lines:
-        batch.append(line)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _sentence(error: DirectoryError) -> str:

@@ -10,10 +10,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from services.registry.directory import Organization, User
+from services.registry.json_lines import NO_OBJECT, Fault, raw_lines_of
 
-# A line that is longer is not one of ours; it is not taken into memory.
-LINE_LIMIT = 262_144
-_BOM = b"\xef\xbb\xbf"
 _MEMBER = re.compile(r"`[a-zA-Z_]{1,40}`$")
 
 
@@ -57,38 +55,18 @@ class Line:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a line cannot be taken, in words without its content."""
-
-    line: int
-    reason: str
-
-
 _decoder = msgspec.json.Decoder(OrganizationLine | UserLine)
 
 
 def lines_of(file: IO[bytes], on_fault: Callable[[Fault], None]) -> Iterator[Line]:
     """Yield the lines of a file; what is none is told, and skipped. Empty ones are fine."""
-    end = number = 0
-    while raw := file.readline(LINE_LIMIT + 1):
-        number += 1
-        end += len(raw)
-        if len(raw) > LINE_LIMIT:
-            while not raw.endswith(b"\n") and (raw := file.readline(LINE_LIMIT)):
-                end += len(raw)
-            on_fault(Fault(number, f"longer than {LINE_LIMIT} bytes"))
-            continue
-        if number == 1:
-            raw = raw.removeprefix(_BOM)
-        if not raw.strip():
-            continue
+    for raw in raw_lines_of(file, on_fault):
         try:
-            yield Line(number, _decoder.decode(raw), end)
+            yield Line(raw.number, _decoder.decode(raw.content), raw.end)
         except msgspec.ValidationError as error:
-            on_fault(Fault(number, _sentence(error)))
+            on_fault(Fault(raw.number, _sentence(error)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            on_fault(Fault(number, "not a JSON object"))
+            on_fault(Fault(raw.number, NO_OBJECT))
 
 
 def _sentence(error: msgspec.ValidationError) -> str:

@@ -10,16 +10,15 @@ import hashlib
 import hmac
 import re
 import secrets
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from services.registry.draws import Draws, expand
 from shared.problem import Problem
 
 HEADER = "Idempotency-Key"
@@ -29,8 +28,6 @@ PATTERN = r'^("([!#-\[\]-~]|\\["\\]){1,255}"|[!#-+\--:<-\[\]-~]{1,255})$'
 _FORM = re.compile(PATTERN)
 _ESCAPED = re.compile(r"\\(.)")
 _NONCE_BYTES = 12
-# More than anything draws for one purpose; the most that RFC 5869 yields is eight times that.
-_DRAWN_BYTES = 1024
 
 
 def key_of(values: Sequence[str]) -> str | None:
@@ -71,8 +68,8 @@ class KeyedRequest:
         """Return a caller's keyed request; `caller` is whatever tells callers apart."""
         whose = msgspec.json.encode([HEADER, *caller, key])
         material = hmac.digest(credential.encode(), whose, "sha256")
-        told_apart = hmac.digest(_expand(material, "fingerprint", 32), fingerprint, "sha256")
-        return cls(_expand(material, "id", 32), told_apart, material)
+        told_apart = hmac.digest(expand(material, "fingerprint", 32), fingerprint, "sha256")
+        return cls(expand(material, "id", 32), told_apart, material)
 
     def salted(self, salt: bytes) -> "Derived":
         """Return what derives from the request in the life of one record."""
@@ -81,20 +78,10 @@ class KeyedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Derived:
-    """The keys of one record: they seal its answer, and draw what its command needs."""
+class Derived(Draws):
+    """The key of one record: it seals its answer, and its command draws from it."""
 
-    _secret: bytes = field(repr=False)
     _place: bytes = field(repr=False)
-
-    @property
-    def command_id(self) -> str:
-        """The id under which the log knows the command, whoever sends it and however often."""
-        return str(uuid.UUID(bytes=self.random("command")(16), version=4))
-
-    def random(self, purpose: str) -> Callable[[int], bytes]:
-        """Return what draws bytes for a purpose: the same ones each time."""
-        return BytesIO(_expand(self._secret, f"draw {purpose}", _DRAWN_BYTES)).read
 
     def seal(self, answer: bytes) -> bytes:
         """Return an answer so that it can be read with the same credential, caller and key only."""
@@ -107,8 +94,4 @@ class Derived:
         return self._cipher().decrypt(nonce, encrypted, self._place)
 
     def _cipher(self) -> AESGCM:
-        return AESGCM(_expand(self._secret, "answer", 32))
-
-
-def _expand(secret: bytes, purpose: str, length: int) -> bytes:
-    return HKDFExpand(algorithm=SHA256(), length=length, info=purpose.encode()).derive(secret)
+        return AESGCM(expand(self._key, "answer", 32))

@@ -101,6 +101,18 @@ def try_again(detail: str) -> Problem:
     return Problem(503, detail + " Please try again.", headers={"Retry-After": "1"})
 
 
+def sentence_of(error: Exception) -> str:
+    """Return a refusal in one line, as the command line prints it."""
+    match error:
+        case FieldRefused():
+            return f"{'.'.join(map(str, error.path))}: {error}"
+        case InvalidName():
+            return f"name: {error}"
+        case InvalidDescription():
+            return f"description: {error}"
+    return str(error) or problem_of(error).detail
+
+
 def field_problem(detail: str, *path: str | int) -> Problem:
     """Return the answer to a member that cannot be used; the path leads to it."""
     return Problem(422, detail, errors=[FieldError(detail, pointer=pointer_to(*path))])

@@ -17,11 +17,10 @@ from services.registry.bodies import (
     RotateBody,
     read_json,
     read_optional_json,
-    reference_of,
 )
 from services.registry.callers import Caller, caller_of
 from services.registry.clock import end_of_second, now
-from services.registry.creation import OUTRANKED, Forbidden, NewApplication, create
+from services.registry.creation import OUTRANKED, Forbidden, create
 from services.registry.directory import Directory
 from services.registry.domain import (
     ActivateApplication,
@@ -171,17 +170,7 @@ class ApplicationsApi:
         caller = caller_of(request)
         body = await read_json(request, CreateBody, limit=self._body_limit)
         created = await create(
-            NewApplication(
-                name=body.name,
-                description=body.description,
-                organization=reference_of(body.organization),
-                owner=reference_of(body.owner),
-                active=body.active,
-                scopes=None if body.scopes is None else tuple(body.scopes),
-                expires_at=body.expires_at,
-                secret_expires_at=body.secret_expires_at,
-                current_organization_id=caller.organization_id,
-            ),
+            body.wanted(caller.organization_id),
             by=caller.user,
             settings=self._settings,
             store=self._store,

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -21,6 +22,7 @@ from shared.envelope import Envelope
 from shared.events import Event, PrivateData, SecretFacts
 from shared.postgres import Pool, create_pool, migrate_database
 from tests.integration.registry.directory import FurnishedDirectory
+from tests.support.tcp_proxy import TcpProxy
 from tests.unit.registry.factories import NOON, created
 
 
@@ -114,6 +116,22 @@ class Told:
     def creation(self, **given: Any) -> Append:
         """Return the command that begins the stream."""
         return append(self.id, 0, _created(self, **given))
+
+
+@asynccontextmanager
+async def proxied(house: House) -> AsyncIterator[tuple[TcpProxy, str]]:
+    """Put a breakable line between a store and Postgres."""
+    parts = urlsplit(house.dsn)
+    query = parse_qs(parts.query)
+    target: tuple[str, int] | Path
+    if "host" in query:
+        port = query.get("port", ["5432"])[0]
+        target = Path(query["host"][0]) / f".s.PGSQL.{port}"
+    else:
+        target = (parts.hostname or "127.0.0.1", parts.port or 5432)
+    user = parts.netloc.rpartition("@")[0] or (query.get("user") or [""])[0]
+    async with TcpProxy(target) as proxy:
+        yield proxy, f"postgresql://{user}@{proxy.host}:{proxy.port}{parts.path}?sslmode=disable"
 
 
 def append(

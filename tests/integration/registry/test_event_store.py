@@ -4,8 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -16,9 +15,14 @@ from services.registry.ports import WrongExpectedVersion
 from services.registry.projection import NameTaken, OwnerUnavailable
 from shared.envelope import Envelope
 from shared.postgres import Connection
-from tests.integration.registry.house import House, append, session, without_private
+from tests.integration.registry.house import (
+    House,
+    append,
+    proxied,
+    session,
+    without_private,
+)
 from tests.support.eventually import eventually
-from tests.support.tcp_proxy import TcpProxy
 from tests.unit.registry.factories import activated, deactivated, deleted, updated
 
 GATE = 4711
@@ -568,22 +572,6 @@ async def commits_held(house: House) -> AsyncIterator[None]:
         await gatekeeper.execute(f"SELECT pg_advisory_lock({GATE})")
         yield
     # The session's end opens the gate; the trigger stays and waits for nobody.
-
-
-@asynccontextmanager
-async def proxied(house: House) -> AsyncIterator[tuple[TcpProxy, str]]:
-    """Put a breakable line between a store and Postgres."""
-    parts = urlsplit(house.dsn)
-    query = parse_qs(parts.query)
-    target: tuple[str, int] | Path
-    if "host" in query:
-        port = query.get("port", ["5432"])[0]
-        target = Path(query["host"][0]) / f".s.PGSQL.{port}"
-    else:
-        target = (parts.hostname or "127.0.0.1", parts.port or 5432)
-    user = parts.netloc.rpartition("@")[0] or (query.get("user") or [""])[0]
-    async with TcpProxy(target) as proxy:
-        yield proxy, f"postgresql://{user}@{proxy.host}:{proxy.port}{parts.path}?sslmode=disable"
 
 
 def _other_database(dsn: str) -> str:

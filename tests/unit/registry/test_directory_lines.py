@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 
 from services.registry.directory_lines import (
-    LINE_LIMIT,
-    Fault,
     Line,
     OrganizationLine,
     UserLine,
@@ -15,6 +13,7 @@ from services.registry.directory_lines import (
     organization_line,
     user_line,
 )
+from services.registry.json_lines import LINE_LIMIT, Fault
 from tests.unit.registry.test_directory_decisions import ADA, HOME
 
 

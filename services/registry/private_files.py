@@ -26,13 +26,13 @@ def written(file: Path) -> Iterator[Callable[[bytes], object]]:
     A file gets mode 0600, and its name when everything is in it.
     """
     if file == STANDARD:
-        with _faults_of(file):
+        with faults_of(file):
             sys.stdout.flush()
         yield _telling(file, sys.stdout.buffer.write)
-        with _faults_of(file):
+        with faults_of(file):
             sys.stdout.buffer.flush()
         return
-    with _faults_of(file):
+    with faults_of(file):
         place = file.resolve()
         if place.exists() and not stat.S_ISREG(place.stat().st_mode):
             raise FileUnusable(f"{file}: not a regular file")
@@ -41,10 +41,10 @@ def written(file: Path) -> Iterator[Callable[[bytes], object]]:
     try:
         with os.fdopen(handle, "wb", buffering=2**20) as target:
             yield _telling(file, target.write)
-            with _faults_of(file):
+            with faults_of(file):
                 target.flush()
                 os.fsync(target.fileno())
-        with _faults_of(file):
+        with faults_of(file):
             Path(name).replace(place)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -57,33 +57,35 @@ def reading(file: Path) -> Iterator[tuple[IO[bytes], int]]:
 
     What comes by a pipe is put aside on disk first.
     """
-    with _faults_of(file):
+    with faults_of(file):
         source = sys.stdin.buffer if file == STANDARD else file.open("rb")
     with source:
         if file != STANDARD and source.seekable():
-            with _faults_of(file):
+            with faults_of(file):
                 size = source.seek(0, os.SEEK_END)
+                source.seek(0)
             yield source, size
             return
-        with _faults_of(file):
+        with faults_of(file):
             aside = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
         with aside:
-            with _faults_of(file):
+            with faults_of(file):
                 shutil.copyfileobj(source, aside)
                 size = aside.tell()
+                aside.seek(0)
             yield aside, size
 
 
 def _telling(file: Path, write: Callable[[bytes], object]) -> Callable[[bytes], object]:
     def telling(content: bytes) -> None:
-        with _faults_of(file):
+        with faults_of(file):
             write(content)
 
     return telling
 
 
 @contextmanager
-def _faults_of(file: Path) -> Iterator[None]:
+def faults_of(file: Path) -> Iterator[None]:
     """Tell faults of the file from those of the database, which are of the same kind."""
     try:
         yield
