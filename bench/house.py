@@ -1,6 +1,7 @@
 """What is measured on: embedded Postgres, one organization, one owner; services as processes."""
 
 import asyncio
+import itertools
 import os
 import socket
 import sys
@@ -30,6 +31,7 @@ from shared.events import (
 from shared.postgres import create_pool, migrate_database
 
 START_SECONDS = 15
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class House:
             client_id=new_client_id(),
             organization_id=self.organization_id,
             owner_id=self.owner_id,
-            name=str(uuid.uuid4()),
+            name=f"Nightly import {next(_numbers)}",
             scopes=("applications:read",),
             secret=SecretFacts(id=str(uuid.uuid4()), hint=secret[-4:], created_at=now()),
         )
