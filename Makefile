@@ -9,7 +9,7 @@ FOUND  := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # Two at a time, a file at a time; one test alone needs none of it: make test WORKERS= ARGS=PATH
 WORKERS := -n 2 --dist loadfile
 
-.PHONY: help install install-dev up test lint format bench lock broker clean
+.PHONY: help install install-dev up test lint format bench lock broker release-snapshot clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ lock: ## Lock the dependencies again, with hashes
 			--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$$@" -o $$out; \
 	done
 	@rm -rf $(VENV)-lock
+
+release-snapshot: install-dev ## Keep what this release leaves in a database
+	$(PYTHON) -m tests.support.release
 
 clean: ## Remove .venv and caches; var/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build *.egg-info

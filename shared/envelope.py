@@ -5,13 +5,15 @@ The *internal* form is the whole envelope, for our own services. The *public* fo
 Both are encoded and decoded here and nowhere else.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from shared.events import EVENT_TYPES, NO_PRIVATE_DATA, Event, PrivateData
+from shared.upcasters import UPCASTERS, Upcasters, version_of
 
 CLOUDEVENTS_MEDIA_TYPE = "application/cloudevents+json"
 CLOUDEVENTS_BATCH_MEDIA_TYPE = "application/cloudevents-batch+json"
@@ -23,7 +25,7 @@ class UndecodableEvent(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """Who caused an event, and by which command.
+    """Who caused an event, by which command, and in which version its data was written.
 
     `actor` is `user:<id>`, `client:<client_id>`, `cli:<account>` or `service:registry`;
     never a name or an address.
@@ -33,6 +35,7 @@ class Metadata:
     actor: str
     correlation_id: str | None = None
     causation_id: str | None = None
+    schema_version: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,6 @@ class WirePage(msgspec.Struct, frozen=True, kw_only=True):
 
 _message_decoder = msgspec.json.Decoder(WireMessage)
 _page_decoder = msgspec.json.Decoder(WirePage)
-_event_decoders = {name: msgspec.json.Decoder(cls) for name, cls in EVENT_TYPES.items()}
 _encode = msgspec.json.Encoder().encode
 encode_json = _encode
 
@@ -98,18 +100,63 @@ class Page:
     envelopes: list[Envelope]
 
 
-def decode_event(event_type: str, data: bytes | str) -> Event:
+class EventDecoder:
+    """Reads the data of events of every version; see `shared/upcasters.py`."""
+
+    def __init__(self, types: Mapping[str, type[Any]], upcasters: Upcasters) -> None:
+        self._upcasters = upcasters
+        # By type and version: what is of today takes one look.
+        self._decoders = {
+            (name, version_of(name, upcasters)): msgspec.json.Decoder(cls)
+            for name, cls in types.items()
+        }
+
+    def __call__(self, event_type: str, data: bytes | str, schema_version: int = 1) -> Any:
+        """Return the event. Raises UndecodableEvent for an unknown type or a wrong shape."""
+        try:
+            decoder = self._decoders.get((event_type, schema_version))
+            if decoder is None:
+                decoder, data = self._upcast(event_type, data, schema_version)
+            return decoder.decode(data)
+        except msgspec.MsgspecError as error:
+            # The reason names a field and a type, never a value.
+            message = f"{event_type}: {error}"
+            raise UndecodableEvent(message) from None
+
+    def _upcast(
+        self, event_type: str, data: bytes | str, schema_version: int
+    ) -> tuple["msgspec.json.Decoder[Any]", bytes]:
+        """Return data of an older version as today's, and what reads it."""
+        today = version_of(event_type, self._upcasters)
+        decoder = self._decoders.get((event_type, today))
+        if decoder is None or not 1 <= schema_version < today:
+            version = "" if decoder is None else f" in version {schema_version}"
+            message = f"event type {event_type!r}{version} is not known to this version; upgrade it"
+            raise UndecodableEvent(message)
+        fields = msgspec.json.decode(data, type=dict[str, Any])
+        for upcaster in self._upcasters[event_type][schema_version - 1 :]:
+            try:
+                fields = upcaster(fields)
+            except (KeyError, TypeError, ValueError) as error:
+                message = f"{event_type} in version {schema_version}: {type(error).__name__}"
+                raise UndecodableEvent(message) from None
+        return decoder, _encode(fields)
+
+
+_decode = EventDecoder(EVENT_TYPES, UPCASTERS)
+
+
+def decode_event(event_type: str, data: bytes | str, schema_version: int = 1) -> Event:
     """Return the event. Raises UndecodableEvent for an unknown type or a wrong shape."""
-    decoder = _event_decoders.get(event_type)
-    if decoder is None:
-        message = f"event type {event_type!r} is not known to this version; upgrade it"
-        raise UndecodableEvent(message)
-    try:
-        return decoder.decode(data)
-    except msgspec.MsgspecError as error:
-        # The reason names a field and a type, never a value.
-        message = f"{event_type}: {error}"
-        raise UndecodableEvent(message) from None
+    event: Event = _decode(event_type, data, schema_version)
+    return event
+
+
+def as_of_today(event_type: str, metadata: Metadata) -> Metadata:
+    """Return the metadata of an event that was decoded: nobody may upcast it a second time."""
+    if event_type not in UPCASTERS:
+        return metadata
+    return replace(metadata, schema_version=version_of(event_type))
 
 
 def _envelope(wire: Wire) -> Envelope:
@@ -120,9 +167,9 @@ def _envelope(wire: Wire) -> Envelope:
         version=wire.version,
         type=wire.type,
         time=wire.time,
-        event=decode_event(wire.type, bytes(wire.data)),
+        event=_decode(wire.type, bytes(wire.data), wire.metadata.schema_version),
         private=wire.private or NO_PRIVATE_DATA,
-        metadata=wire.metadata,
+        metadata=as_of_today(wire.type, wire.metadata) if UPCASTERS else wire.metadata,
     )
 
 
@@ -175,7 +222,7 @@ def _internal(envelope: Envelope) -> dict[str, Any]:
 
 def cloudevent_type(event_type: str) -> str:
     """Return the CloudEvents `type` of an event: `oauthapps.ApplicationCreated.v1`."""
-    return f"oauthapps.{event_type}.v1"
+    return f"oauthapps.{event_type}.v{version_of(event_type)}"
 
 
 def to_cloudevent(envelope: Envelope, *, log_epoch: str, source: str) -> dict[str, Any]:

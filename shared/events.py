@@ -4,8 +4,8 @@ An event is a frozen dataclass in the past tense. Each one names the application
 owner and its organization by identifier, so that a subscriber understands it without a look-up,
 and none carries a person's name, an e-mail address or a secret: events are public once published.
 
-Fields may be added with a default; none is renamed, retyped or removed, since old events are
-decoded by new code for as long as the log lives.
+Fields may be added with a default. None is renamed, retyped or removed without a function in
+`shared/upcasters.py`, since old events are decoded by new code for as long as the log lives.
 """
 
 from dataclasses import dataclass, field, fields

@@ -3,10 +3,12 @@
 import asyncio
 import re
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import asyncpg
@@ -34,6 +36,8 @@ SESSION_SETTINGS = {
     "jit": "off",
 }
 _NUMBERED = re.compile(r"^(\d{4})_\w+\.sql$")
+# By which a migration says that the version before it must not run beside it.
+_BREAKS_PREVIOUS = re.compile(r"^-- breaks: previous$", re.MULTILINE)
 log = get_logger(__name__)
 
 # What a lost, refused or overloaded server raises; the same call may succeed later.
@@ -81,6 +85,15 @@ class Migration:
     name: str
     sql: str
 
+    @property
+    def breaks_previous(self) -> bool:
+        """Tell whether code that does not know this step must not run once it is done.
+
+        A line `-- breaks: previous` says so. Without it the step promises that statements of the
+        version before go on working.
+        """
+        return _BREAKS_PREVIOUS.search(self.sql) is not None
+
 
 async def connect(dsn: str, *, command_seconds: float = 30.0) -> Connection:
     """Return a connection of its own, for session locks, LISTEN and the log's appends."""
@@ -120,6 +133,14 @@ async def create_pool(
     )
 
 
+@asynccontextmanager
+async def acquired(pool: Pool) -> AsyncIterator[Connection]:
+    """Hold a connection of a pool."""
+    async with pool.acquire() as connection:
+        # What a pool gives out is one in all but its name.
+        yield cast("Connection", connection)
+
+
 def migrations_in(folder: Traversable) -> list[Migration]:
     """Return the steps of a folder in order. Raises ValueError when the numbers have a hole."""
     found = []
@@ -137,8 +158,8 @@ def migrations_in(folder: Traversable) -> list[Migration]:
 async def migrate(connection: Connection, schema: str, steps: list[Migration]) -> list[str]:
     """Bring a schema up to date, each step in its own transaction; return the names applied.
 
-    Concurrent callers wait for each other. Raises DatabaseError when the schema is newer than
-    this code.
+    Concurrent callers wait for each other. A schema that is newer than this code stays as it is.
+    Raises DatabaseError when this code cannot work with it.
     """
     applied = []
     await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"migrate {schema}")
@@ -152,15 +173,24 @@ async def migrate(connection: Connection, schema: str, steps: list[Migration]) -
                 applied_at timestamptz NOT NULL DEFAULT now()
             )"""
         )
+        # What is not here yet has been done by code that knew of no step that breaks another.
+        await connection.execute(
+            f"ALTER TABLE {schema}.migrations ADD COLUMN IF NOT EXISTS"
+            " breaks_previous boolean NOT NULL DEFAULT false"
+        )
         done = await _version(connection, schema)
-        _refuse_newer(schema, done, steps)
+        await _refuse_newer(connection, schema, steps)
+        if done > len(steps):
+            log.warning("schema is newer", schema=schema, at=done, known=len(steps))
         for step in steps[done:]:
             async with connection.transaction():
                 await connection.execute(step.sql)
                 await connection.execute(
-                    f"INSERT INTO {schema}.migrations (number, name) VALUES ($1, $2)",  # noqa: S608 - a constant of ours
+                    f"INSERT INTO {schema}.migrations (number, name, breaks_previous)"  # noqa: S608 - a constant of ours
+                    " VALUES ($1, $2, $3)",
                     step.number,
                     step.name,
+                    step.breaks_previous,
                 )
             applied.append(step.name)
             log.info("migration applied", schema=schema, migration=step.name)
@@ -170,12 +200,17 @@ async def migrate(connection: Connection, schema: str, steps: list[Migration]) -
 
 
 async def require_migrated(source: Any, schema: str, steps: list[Migration]) -> None:
-    """Raise DatabaseError unless the schema is the one this code was written for."""
+    """Raise DatabaseError unless this code can work with the schema.
+
+    It can be newer: while an installation is upgraded, what still runs of the version before goes
+    on, unless a step that it does not know says that it must not.
+    """
     if await source.fetchval("SELECT to_regclass($1)", f"{schema}.migrations") is None:
         done = 0
     else:
         done = await _version(source, schema)
-    _refuse_newer(schema, done, steps)
+    if done > len(steps):
+        await _refuse_newer(source, schema, steps)
     if done < len(steps):
         message = (
             f"database schema {schema!r} is at {done} of {len(steps)}: run `oauthapps migrate`"
@@ -190,11 +225,18 @@ async def _version(source: Any, schema: str) -> int:
     return number
 
 
-def _refuse_newer(schema: str, done: int, steps: list[Migration]) -> None:
-    if done > len(steps):
+async def _refuse_newer(source: Any, schema: str, steps: list[Migration]) -> None:
+    # By way of JSON: the column is not there where a version without it migrated last.
+    name = await source.fetchval(
+        f"""
+        SELECT min(m.name) FROM {schema}.migrations m
+         WHERE m.number > $1 AND (to_jsonb(m) ->> 'breaks_previous')::boolean""",  # noqa: S608 - a constant of ours
+        len(steps),
+    )
+    if name is not None:
         message = (
-            f"database schema {schema!r} is at {done}, newer than this version knows "
-            f"({len(steps)}): upgrade oauthapps"
+            f"database schema {schema!r} has migration {name}, with which this version cannot "
+            "work: upgrade oauthapps"
         )
         raise DatabaseError(message)
 

@@ -20,14 +20,13 @@ from services.registry.directory_lines import (
 )
 from services.registry.directory_writes import (
     check_departures,
-    reading,
     write_organizations,
     write_users,
     writing,
 )
 from services.registry.handlers import Context
 from services.registry.json_lines import Fault, batches_of
-from shared.postgres import Connection, Pool
+from shared.postgres import Connection, Pool, acquired
 
 # Lines of one transaction. The directory can be changed by nobody else for as long as it takes.
 BATCH = 500
@@ -100,7 +99,7 @@ class DirectoryImport:
     async def _transact(self, batch: Sequence[Line]) -> list[Outcome | DirectoryError]:
         organizations = Organizations(self._organizations.kept)
         users = Users(organizations, self._users.kept, self._users.kept_keys)
-        session = reading if self._dry_run else writing
+        session = acquired if self._dry_run else writing
         async with session(self._pool) as connection:
             asked = [one.entry for one in batch]
             if houses := [one for one in asked if isinstance(one, OrganizationLine)]:

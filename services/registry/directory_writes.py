@@ -7,7 +7,6 @@ written, rights included, and entries of the audit become visible in their order
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import cast
 
 import asyncpg
 
@@ -16,7 +15,7 @@ from services.registry.directory_audit import record
 from services.registry.directory_decisions import Fact
 from services.registry.event_store import LOCK_LOG
 from services.registry.handlers import Context
-from shared.postgres import Connection, Pool
+from shared.postgres import Connection, Pool, acquired
 
 # How long a writer that says nothing may keep the locks: nobody else gets anywhere meanwhile.
 SILENCE_SECONDS = 3
@@ -44,17 +43,9 @@ class UserWrite:
 @asynccontextmanager
 async def writing(pool: Pool) -> AsyncIterator[Connection]:
     """Hold the directory's lock in a transaction that ends with the block."""
-    async with reading(pool) as connection, connection.transaction():
+    async with acquired(pool) as connection, connection.transaction():
         await connection.execute(_LOCK)
         yield connection
-
-
-@asynccontextmanager
-async def reading(pool: Pool) -> AsyncIterator[Connection]:
-    """Hold a connection, and no lock."""
-    async with pool.acquire() as connection:
-        # What a pool gives out is one in all but its name.
-        yield cast("Connection", connection)
 
 
 async def write_organizations(

@@ -20,12 +20,13 @@ import msgspec
 from services.registry import projection
 from services.registry.domain import RegistryError
 from services.registry.ports import Append, WrongExpectedVersion
-from shared.envelope import Envelope, Metadata, decode_event
+from shared.envelope import Envelope, Metadata, as_of_today, decode_event
 from shared.events import NO_PRIVATE_DATA, Event
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.postgres import TRANSIENT_ERRORS, Connection, Pool, connect
 from shared.tasks import end
+from shared.upcasters import version_of
 
 CHANNEL = "registry_log"
 # How long the outcome of a commit whose answer was lost is looked for.
@@ -35,6 +36,11 @@ RESOLVE_SECONDS = 5.0
 SILENCE_SECONDS = 3
 # Whoever holds it until the end of their transaction is alone with log and read model.
 LOCK_LOG = "SELECT position FROM registry.log_head FOR UPDATE"
+# The next statement follows at once, or the writer is stopped or cut off: then the server ends its
+# session, since nobody else can append as long as it holds the lock.
+LOCK_LOG_TO_WRITE = (
+    f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'; {LOCK_LOG}"
+)
 log = get_logger(__name__)
 
 
@@ -333,37 +339,33 @@ def _names(command: Append) -> set[tuple[str, str, str]]:
 
 def _place(command: Append, position: int) -> list[Envelope]:
     """Give a command's events their positions and versions."""
-    metadata = Metadata(
-        command_id=command.command_id,
-        actor=command.actor,
-        correlation_id=command.correlation_id,
-    )
     envelopes = []
     for write in command.writes:
         for version, new in enumerate(write.events, start=write.expected_version + 1):
             position += 1
+            event_type = type(new.event).__name__
             envelopes.append(
                 Envelope(
                     position=position,
                     id=str(uuid.uuid4()),
                     stream=write.stream,
                     version=version,
-                    type=type(new.event).__name__,
+                    type=event_type,
                     time=command.time,
                     event=new.event,
                     private=new.private,
-                    metadata=metadata,
+                    metadata=Metadata(
+                        command_id=command.command_id,
+                        actor=command.actor,
+                        correlation_id=command.correlation_id,
+                        schema_version=version_of(event_type),
+                    ),
                 )
             )
     return envelopes
 
 
-# The next statement follows at once, or the writer is stopped or cut off: then the server ends its
-# session, since nobody else can append as long as it holds the lock.
-_BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED;"
-    f" SET LOCAL idle_in_transaction_session_timeout = '{SILENCE_SECONDS}s'; {LOCK_LOG}"
-)
+_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {LOCK_LOG_TO_WRITE}"
 _HEAD = "SELECT epoch, position FROM registry.log_head"
 _NEW_EPOCH = "UPDATE registry.log_head SET epoch = gen_random_uuid() RETURNING epoch, position"
 
@@ -421,6 +423,7 @@ def _json(value: object) -> str:
 
 
 def _envelope(row: asyncpg.Record) -> Envelope:
+    metadata = msgspec.json.decode(row["metadata"], type=Metadata)
     return Envelope(
         position=row["position"],
         id=str(row["id"]),
@@ -428,9 +431,9 @@ def _envelope(row: asyncpg.Record) -> Envelope:
         version=row["version"],
         type=row["type"],
         time=row["time"],
-        event=decode_event(row["type"], row["data"]),
+        event=decode_event(row["type"], row["data"], metadata.schema_version),
         private=NO_PRIVATE_DATA,
-        metadata=msgspec.json.decode(row["metadata"], type=Metadata),
+        metadata=as_of_today(row["type"], metadata),
     )
 
 

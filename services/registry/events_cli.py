@@ -7,6 +7,7 @@ import typer
 from services.registry.desk import Desk, Json, run_at_desk
 from services.registry.event_store import Head
 from services.registry.queries import LOG_LIMIT
+from services.registry.rebuild import Rebuild, rebuild
 from services.registry.republication import republish
 from services.registry.verification import Verification, verify
 from shared.bus import open_publisher
@@ -55,12 +56,30 @@ def verify_log(context: typer.Context, *, as_json: Json = False) -> None:
             return await verify(desk.pool, on_progress=on_progress)
 
     found = run_at_desk(context, work)
-    document = found.as_document()
+    _show_verification(found, found.as_document(), as_json=as_json)
+
+
+@events.command("rebuild")
+def rebuild_read_model(context: typer.Context, *, as_json: Json = False) -> None:
+    """Make the read model say what the log says, while everybody goes on; then verify it.
+
+    When an application was last used is kept, since the log does not know it.
+    """
+
+    async def work(desk: Desk) -> Rebuild:
+        with progress("rebuild") as on_rebuild, progress("verify") as on_verification:
+            return await rebuild(desk.pool, on_progress=on_rebuild, on_verification=on_verification)
+
+    done = run_at_desk(context, work)
+    _show_verification(done.verification, done.as_document(), as_json=as_json)
+
+
+def _show_verification(found: Verification, document: dict[str, Any], *, as_json: bool) -> None:
     if not as_json:
-        document["problems"] = len(found.problems)
+        document["problems"] = document.pop("problem_count")
     show_one(document, as_json=as_json)
-    if found.problems:
-        fail(f"{len(found.problems)} problems, the first: {found.problems[0]}")
+    if found.problem_count:
+        fail(f"{found.problem_count} problems, the first: {found.problems[0]}")
 
 
 @events.command("republish")

@@ -85,13 +85,38 @@ async def test_a_failed_step_frees_the_lock(connection: Connection, database_url
         assert await migrate_database(database_url, "things", STEPS) == []
 
 
-async def test_a_newer_schema_is_refused(connection: Connection) -> None:
-    """An old version must not write what a newer one has changed."""
+async def test_a_newer_schema_leaves_the_version_before_running(connection: Connection) -> None:
+    """An installation is upgraded process by process, and the schema is ahead in between."""
     await migrate(connection, "things", STEPS)
 
+    await require_migrated(connection, "things", STEPS[:1])
+    # Also one that is started again meanwhile, with the `migrate` before it.
+    assert await migrate(connection, "things", STEPS[:1]) == []
+    assert await count(connection) == 1
+
+
+async def test_a_newer_schema_that_breaks_the_version_before_is_refused(
+    connection: Connection,
+) -> None:
+    """It would fail in the middle of things, or write what nobody understands."""
+    breaking = Migration(2, "0002_b.sql", "-- Why.\n-- breaks: previous\n\nDROP TABLE things.a")
+    await migrate(connection, "things", [STEPS[0], breaking])
+
     for refused in (migrate, require_migrated):
-        with pytest.raises(DatabaseError, match=r"at 2, newer than .* \(1\): upgrade oauthapps"):
+        with pytest.raises(DatabaseError, match=r"0002_b.sql, with which.*upgrade oauthapps"):
             await refused(connection, "things", STEPS[:1])
+    await require_migrated(connection, "things", [STEPS[0], breaking])
+
+
+async def test_a_schema_from_before_steps_could_break_anything_is_read(
+    connection: Connection,
+) -> None:
+    """Its table of migrations has no such column until the next one."""
+    await migrate(connection, "things", STEPS)
+    await connection.execute("ALTER TABLE things.migrations DROP COLUMN breaks_previous")
+
+    await require_migrated(connection, "things", STEPS[:1])
+    assert await migrate(connection, "things", STEPS) == []
 
 
 async def test_an_older_schema_is_named_with_the_remedy(connection: Connection) -> None:
