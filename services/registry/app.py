@@ -25,6 +25,7 @@ from services.registry.kept_answers import KeptAnswers
 from services.registry.lists import ApplicationLists
 from services.registry.name_search import tidy
 from services.registry.operations import routes_of
+from services.registry.organization_names import copy_names_forever
 from services.registry.organizations_rest import OrganizationsApi
 from services.registry.rate_limits import CallerLimits, FailedAuthentications
 from services.registry.recovery import Recovery
@@ -141,7 +142,7 @@ def create_app(settings: Settings) -> Starlette:
             )
             checks = {"database": lambda: _check_database(pool)}
             jobs = [listen(dsn, wakeup), watch(store, views), tidy(pool), answers.prune_forever()]
-            jobs.append(usage.prune_forever(settings.registry.usage_keep))
+            jobs += [usage.prune_forever(settings.registry.usage_keep), copy_names_forever(pool)]
             if amqp_url is not None:
                 relay = Relay(
                     dsn,

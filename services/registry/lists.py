@@ -298,6 +298,9 @@ def _text(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
+# Also under those that a renamed one had: its applications get the new name one after the other.
 _ORGANIZATION_KEYS = """
-SELECT DISTINCT lower(name) AS key FROM registry.organizations WHERE id = ANY ($1::uuid[])
+SELECT DISTINCT lower(known.name) AS key
+  FROM registry.organizations o, unnest(array_append(o.former_names, o.name)) AS known (name)
+ WHERE o.id = ANY ($1::uuid[])
 """

@@ -4,13 +4,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
+from services.registry import organization_names
 from services.registry.cursors import InvalidCursor
 from services.registry.lists import SORTS, Filter, Order, Sort
 from services.registry.name_search import key_of
+from services.registry.organization_names import copy_names
+from services.registry.verification import verify
 from services.registry.views import ApplicationView
 from tests.integration.registry.house import House, append
 from tests.unit.registry.factories import NOON, deactivated
@@ -150,19 +154,72 @@ async def test_a_cursor_is_good_for_its_query_alone(furnished: House) -> None:
             await furnished.lists.page(wanted, order, limit=1, cursor=cursor)
 
 
+async def rename(house: House, before: str, after: str) -> None:
+    """Rename an organization."""
+    await house.pool.execute(
+        "UPDATE registry.organizations SET name = $2 WHERE name = $1", before, after
+    )
+
+
 async def test_an_organization_that_is_renamed_moves_in_the_list(furnished: House) -> None:
     """The list reads a copy of its name."""
     order = Order("organization")
     before = await all_pages(furnished, Filter(), order, limit=5)
+    await rename(furnished, "another", "Zoo")
 
-    await furnished.pool.execute(
-        "UPDATE registry.organizations SET name = 'Zoo' WHERE name = 'another'"
-    )
+    assert await copy_names(furnished.pool) == len(NAMES)
 
     after = await all_pages(furnished, Filter(), order, limit=5)
     half = len(NAMES)
     assert ["another"] * half == [one.organization.name for one in before[:half]]
     assert [one.id for one in before] == [one.id for one in after[half:] + after[:half]]
+    assert await copy_names(furnished.pool) == 0
+
+
+async def test_a_renamed_organization_is_found_before_its_name_is_copied(
+    furnished: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it was renamed twice, and the copying was broken off in between."""
+    monkeypatch.setattr(organization_names, "BATCH", 2)
+    another = (await furnished.directory.organization("another")).id
+    wanted = Filter(organization_ids=frozenset({another}))
+
+    async def found() -> int:
+        return len(await all_pages(furnished, wanted, Order("organization"), limit=3))
+
+    for before, after in (("another", "Zoo"), ("Zoo", "Mine"), ("Mine", "another")):
+        await rename(furnished, before, after)
+        (row,) = await furnished.pool.fetch(
+            "SELECT id, name FROM registry.organizations WHERE former_names <> '{}'"
+        )
+        assert await organization_names.copy_batch(furnished.pool, row["id"], row["name"]) in (0, 2)
+        assert await found() == len(NAMES)
+
+    await copy_names(furnished.pool)
+    assert await found() == len(NAMES)
+    assert (await verify(furnished.pool)).problems == ()
+    keys = await furnished.pool.fetch(
+        "SELECT DISTINCT organization_key FROM registry.applications WHERE organization_id = $1",
+        another,
+    )
+    assert [row["organization_key"] for row in keys] == ["another"]
+
+
+async def test_a_name_that_was_changed_again_meanwhile_is_copied_next(furnished: House) -> None:
+    """Forgetting the names before would leave applications that nobody finds."""
+    await rename(furnished, "another", "Zoo")
+    another = (await furnished.directory.organization("Zoo")).id
+    await rename(furnished, "Zoo", "Mine")
+
+    # By one who has read the name before.
+    while await organization_names.copy_batch(furnished.pool, UUID(another), "Zoo"):
+        pass
+    await copy_names(furnished.pool)
+
+    items = await all_pages(
+        furnished, Filter(organization_ids=frozenset({another})), Order(), limit=50
+    )
+    assert len(items) == len(NAMES)
 
 
 async def test_a_letter_that_becomes_many_does_not_burst_the_index(house: House) -> None:
