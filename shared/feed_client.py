@@ -10,7 +10,7 @@ import msgspec
 
 from shared.clients import ClientRecord, SnapshotHead
 from shared.envelope import Page, decode_page
-from shared.failures import TransientFailure
+from shared.failures import PermanentFailure, TransientFailure
 from shared.usage import UsageReport
 
 ANSWER_SECONDS = 10.0
@@ -25,6 +25,10 @@ class RegistryUnavailable(TransientFailure):
 
 class RegistryRefused(TransientFailure):
     """The registry does not accept the service credential."""
+
+
+class ReportRefused(PermanentFailure):
+    """The registry does not understand a report of usage; one of the two is of another version."""
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,12 +85,18 @@ class FeedClient:
         return _decode(Recipient, response.content)
 
     async def report_usage(self, report: UsageReport) -> None:
-        """Hand in a report of usage; the same one again is counted once."""
+        """Hand in a report of usage; the same one again is counted once.
+
+        Raises ReportRefused when it will never be taken, RegistryUnavailable, RegistryRefused.
+        """
         try:
             response = await self._http.post("/internal/usage", content=msgspec.json.encode(report))
         except httpx.HTTPError as error:
             message = f"registry: no answer ({type(error).__name__})"
             raise RegistryUnavailable(message) from None
+        if response.status_code in (400, 413, 422):
+            message = f"registry: answered with status {response.status_code}"
+            raise ReportRefused(message)
         await _refuse(response)
 
     @asynccontextmanager

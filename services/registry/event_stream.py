@@ -90,6 +90,9 @@ class EventStreams:
         return self._stream(Place(place.position, page.log_epoch), allowed)
 
     async def _stream(self, place: Place, allowed: Allowed) -> AsyncIterator[bytes]:
+        if self._open >= STREAMS:
+            # Several were opened at once: those that are too many come again, and are told.
+            return
         self._open += 1
         try:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()

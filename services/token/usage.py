@@ -11,7 +11,7 @@ from itertools import islice
 
 from prometheus_client import Counter
 
-from shared.failures import TransientFailure
+from shared.failures import PermanentFailure, TransientFailure
 from shared.logs import get_logger
 from shared.usage import USES_OF_A_REPORT, UsageReport, Use
 
@@ -45,14 +45,21 @@ class Usage:
             DROPPED.inc()
 
     async def report(self) -> None:
-        """Report everything noted up to now. Raises TransientFailure; nothing is lost then."""
+        """Report everything noted up to now. Raises TransientFailure; nothing is lost then.
+
+        What the registry will never take is given up: it must not stand before all that comes.
+        """
         while True:
             if self._under_way is None:
                 self._under_way = self._next()
             if self._under_way is None:
                 return
-            await self._send(self._under_way)
-            REPORTS.labels("accepted").inc()
+            try:
+                await self._send(self._under_way)
+                REPORTS.labels("accepted").inc()
+            except PermanentFailure as failure:
+                REPORTS.labels("refused").inc()
+                log.warning("a report of usage was given up", reason=str(failure))
             self._under_way = None
 
     async def report_forever(self, seconds: float) -> None:

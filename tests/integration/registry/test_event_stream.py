@@ -13,6 +13,8 @@ import pytest_asyncio
 from starlette.types import Receive, Scope, Send
 
 from services.registry import event_stream
+from services.registry.event_stream import EventStreams, Place
+from services.registry.feed import Feed, Wakeup
 from tests.integration.registry.api import Api, problem
 from tests.integration.token.house import serving
 
@@ -149,6 +151,24 @@ async def test_streams_are_bounded_and_given_back(
     async with asyncio.timeout(20):
         while not await is_free():
             await api.create(str(asyncio.get_running_loop().time()))
+
+
+async def test_streams_that_are_opened_at_once_are_bounded_too(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them saw a free place."""
+    monkeypatch.setattr(event_stream, "STREAMS", 1)
+    feed = Feed(api.house.pool, Wakeup(), asyncio.Event())
+    streams = EventStreams(feed, source="x", stopping=asyncio.Event())
+    opened = [await streams.open(Place(0), _anybody) for _ in range(3)]
+    first = await anext(opened[0])
+
+    assert first.startswith(b"retry:")
+    assert [[part async for part in one] for one in opened[1:]] == [[], []]
+
+
+async def _anybody() -> None:
+    """Let everybody read on."""
 
 
 async def test_a_stream_needs_the_scope(api: Api) -> None:

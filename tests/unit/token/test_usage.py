@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from services.token.usage import Usage
-from shared.failures import TransientFailure
+from shared.failures import PermanentFailure, TransientFailure
 from shared.usage import USES_OF_A_REPORT, UsageReport
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -51,6 +51,24 @@ async def test_every_use_is_counted_once_whatever_fails(
     await usage.report()
 
     assert registry.count == len(moves)
+
+
+async def test_a_report_that_is_never_taken_does_not_stand_before_the_next() -> None:
+    """One of two versions may not understand the other: counts are lost, not the service."""
+    heard: list[UsageReport] = []
+
+    async def refuse_the_first(report: UsageReport) -> None:
+        heard.append(report)
+        if report.sequence == 1:
+            raise PermanentFailure("not understood")
+
+    usage = Usage(refuse_the_first, most=100)
+    usage.note("a", "s", NOON)
+    await usage.report()
+    usage.note("a", "s", NOON)
+    await usage.report()
+
+    assert [one.sequence for one in heard] == [1, 2]
 
 
 async def test_a_use_is_a_line_for_secret_and_day() -> None:
