@@ -63,6 +63,8 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
     if isinstance(value, Mapping):
         return str(value.get("name", "")) or msgspec.json.encode(value).decode()
     if isinstance(value, list | tuple):

@@ -77,6 +77,16 @@ async def test_the_life_of_an_application(house: House) -> None:
     assert [one["sequence"] for one in events] == [4, 5]
 
 
+async def test_a_table_names_what_has_a_name(house: House) -> None:
+    """It is for people: no ids of owners and organizations, and none of our types."""
+    await printed(house, "applications", "create", "--owner", "owner@example.com", "--name", "CI")
+    table = (await run(house, "applications", "list")).stdout
+
+    assert "Olga Owner" in table
+    assert "Named" not in table
+    assert house.owner.id not in table
+
+
 async def test_secrets_are_rotated_and_revoked(house: House) -> None:
     """The new one is printed once; the old one is good for as long as was asked."""
     ours = ("applications", "create", "--owner", "owner@example.com", "--name", "CI")
