@@ -9,7 +9,7 @@ FOUND  := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # Two at a time, a file at a time; one test alone needs none of it: make test WORKERS= ARGS=PATH
 WORKERS := -n 2 --dist loadfile
 
-.PHONY: help install install-dev up test lint format bench lock broker release-snapshot clean
+.PHONY: help install install-dev up test lint format bench lock broker browser release-snapshot clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 up: install ## Run all three services here (ARGS="--amqp-url … --no-demo")
 	@exec $(VENV)/bin/oauthapps up $(ARGS)
 
-test: install-dev broker ## Run all tests on real parts
+test: install-dev broker browser ## Run all tests on real parts
 	$(PYTHON) -m pytest $(WORKERS) $(ARGS)
 
 lint: install-dev ## ruff and mypy
@@ -52,6 +52,10 @@ bench: install-dev broker ## Measure; prints ratios
 # The tests want RabbitMQ: a given URL, a container, or the server of the Debian package.
 broker:
 	@tests/install-broker
+
+# The tests want Chromium: the one of the Debian package, or the one that is named.
+browser:
+	@tests/install-browser
 
 lock: ## Lock the dependencies again, with hashes
 	@rm -rf $(VENV)-lock && $(FOUND) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv

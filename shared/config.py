@@ -160,6 +160,20 @@ class RateLimits(Section):
     failed_authentications_per_minute: int = Field(default=600, ge=0)
 
 
+class Logins(Section):
+    """How often somebody may try a password, for one account and from one address."""
+
+    per_account_and_minute: int = Field(default=10, ge=1)
+    per_address_and_minute: int = Field(default=60, ge=1)
+
+
+class SessionTimes(Section):
+    """When a login ends: unused, and in any case."""
+
+    idle: Duration = timedelta(minutes=30)
+    longest: Duration = timedelta(hours=12)
+
+
 class Database(Section):
     """A Postgres database; without a URL the one that `oauthapps up` runs under `var/`."""
 
@@ -208,6 +222,8 @@ class Registry(Section):
     idempotency_keep: Duration = timedelta(days=1)
     rate_limits: RateLimits = RateLimits()
     cors: Cors = Cors()
+    logins: Logins = Logins()
+    sessions: SessionTimes = SessionTimes()
 
 
 class Token(Section):

@@ -27,6 +27,9 @@ from services.registry.name_search import tidy
 from services.registry.operations import routes_of
 from services.registry.organization_names import copy_names_forever
 from services.registry.organizations_rest import OrganizationsApi
+from services.registry.pages.routes import page_routes
+from services.registry.pages.sessions import Sessions
+from services.registry.pages.site import Site
 from services.registry.rate_limits import CallerLimits, FailedAuthentications
 from services.registry.recovery import Recovery
 from services.registry.refusals import REFUSAL_HANDLERS
@@ -162,6 +165,24 @@ def create_app(settings: Settings) -> Starlette:
                     *routes_of(operations, edge),
                     *internal.routes,
                 ]
+            )
+            sessions = Sessions(
+                pool,
+                idle=settings.registry.sessions.idle,
+                longest=settings.registry.sessions.longest,
+            )
+            jobs.append(sessions.prune_forever())
+            site = Site(settings, sessions=sessions, directory=directory, verifier=verifier)
+            app.router.routes.extend(
+                page_routes(
+                    site,
+                    settings,
+                    pool,
+                    store=store,
+                    views=views,
+                    directory=directory,
+                    usage=usage,
+                )
             )
             await stack.enter_async_context(background(*jobs))
             try:

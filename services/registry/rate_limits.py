@@ -62,7 +62,7 @@ class FailedAuthentications:
         """Return if the token is to be looked at. Raises Problem 429."""
         if self._buckets is None:
             return
-        level = self._buckets.look(_network(address))
+        level = self._buckets.look(network_of(address))
         if not level.granted and _digest(token) not in self._known:
             policy: Policy = "failed-authentications"
             raise _refusal(policy, level, _headers(policy, self._buckets.quota, level))
@@ -70,7 +70,7 @@ class FailedAuthentications:
     def failed(self, address: str) -> None:
         """Count a token that was no good."""
         if self._buckets is not None:
-            self._buckets.take(_network(address))
+            self._buckets.take(network_of(address))
 
     def succeeded(self, token: str) -> None:
         """Remember a token that was good: its caller may share the address with others."""
@@ -104,7 +104,8 @@ def _refusal(policy: Policy, level: Level, headers: dict[str, str]) -> Problem:
     )
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
+    """Return what stands for an address: of IPv6 its /64."""
     if ":" not in address:
         return address
     try:

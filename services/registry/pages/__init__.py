@@ -1,0 +1,1 @@
+"""The back office: pages for users and administrators, usable without a script."""

@@ -1,0 +1,77 @@
+"""Checking a password, without telling what was wrong, and not too often."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from prometheus_client import Counter
+
+from services.registry.directory import is_storable
+from services.registry.rate_limits import network_of
+from shared.config import Logins
+from shared.postgres import Pool
+from shared.token_bucket import TokenBuckets
+
+LOGINS = Counter("oauthapps_registry_logins_total", "Attempts to log in", ["outcome"])
+PASSWORD_CHARACTERS = 1024
+_hasher = PasswordHasher()
+# Takes the time of a real one, for those whom nobody knows.
+_NOBODY = _hasher.hash("nobody has this password")
+
+
+class TooManyAttempts(Exception):
+    """Too many attempts to log in; `seconds` until the next is looked at."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("Too many attempts to log in.")
+        self.seconds = seconds
+
+
+class Passwords:
+    """Checks passwords. Each process counts attempts by itself, for the account and the address."""
+
+    def __init__(
+        self, pool: Pool, limits: Logins, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._pool = pool
+        self._buckets = {
+            "account": TokenBuckets(limits.per_account_and_minute, clock=clock),
+            "address": TokenBuckets(limits.per_address_and_minute, clock=clock),
+        }
+        # A check takes a core for 50 ms: never all of them at once.
+        self._turns = asyncio.Semaphore(2)
+
+    async def user_of(self, email: str, password: str, *, address: str) -> str | None:
+        """Return the id of the active user with this password, or None. Raises TooManyAttempts."""
+        email = email.strip()[:320]
+        self._admit("address", network_of(address))
+        # Also for an address that nobody has: otherwise the limit would tell.
+        self._admit("account", email.casefold())
+        row = await self._pool.fetchrow(_USER, email) if is_storable(email) else None
+        known = row is not None and row["active"] and row["password_hash"] is not None
+        kept = row["password_hash"] if row is not None and known else _NOBODY
+        async with self._turns:
+            matches = await asyncio.to_thread(_matches, kept, password[:PASSWORD_CHARACTERS])
+        if row is None or not (known and matches):
+            LOGINS.labels("refused").inc()
+            return None
+        LOGINS.labels("accepted").inc()
+        return str(row["id"])
+
+    def _admit(self, of: str, key: str) -> None:
+        level = self._buckets[of].take(key)
+        if not level.granted:
+            LOGINS.labels("limited").inc()
+            raise TooManyAttempts(level.reset_seconds)
+
+
+def _matches(password_hash: str, password: str) -> bool:
+    try:
+        return _hasher.verify(password_hash, password)
+    except (VerificationError, InvalidHashError, UnicodeEncodeError):
+        return False
+
+
+_USER = "SELECT id, active, password_hash FROM registry.users WHERE lower(email) = lower($1)"

@@ -1,0 +1,258 @@
+"""What every page has in common: who visits, the frame around it, and its headers."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import asyncpg
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from services.registry.directory import Directory, UserUnknown
+from services.registry.domain import RegistryError
+from services.registry.pages.forms import Form, form_of
+from services.registry.pages.sessions import Sessions, is_proof
+from services.registry.pages.visits import FORMS, Visit
+from services.registry.pages.words import FILTERS
+from services.registry.refusals import problem_of
+from shared.config import Settings
+from shared.failures import TransientFailure
+from shared.logs import get_logger
+from shared.postgres import TRANSIENT_ERRORS
+from shared.problem import KEYS_MISSING, Problem
+from shared.resource_server import BearerVerifier, KeysUnavailable, NoSigningKeys
+
+log = get_logger(__name__)
+LOGIN = "/login"
+HOME = "/my-user"
+# Nothing from elsewhere, nothing inline, in no frame; nothing is kept by browser or proxy, so that
+# the button that goes back never shows a secret again.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self';"
+        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_NOT_KEPT = {"Cache-Control": "no-store"}
+_STATIC = files("services.registry") / "static"
+_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+Show = Callable[[Request, Visit], Awaitable[Response]]
+Take = Callable[[Request, Visit, Form], Awaitable[Response]]
+
+
+class FormExpired(Problem):
+    """A form that is too old, or was not ours."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            403, "The form is too old, or was not ours. Load the page again, and send it once more."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file that is the same for everybody; its name changes with its content."""
+
+    content: bytes
+    media_type: str
+    url: str
+
+
+def _assets() -> dict[str, Asset]:
+    found = {}
+    for file in _STATIC.iterdir():
+        kind = file.name.rpartition(".")[2]
+        if kind in _TYPES:
+            content = file.read_bytes()
+            version = hashlib.sha256(content).hexdigest()[:12]
+            url = f"/static/{version}/{file.name}"
+            found[file.name] = Asset(content, _TYPES[kind], url)
+    return found
+
+
+class Site:
+    """Renders pages and lets in those who are logged in."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sessions: Sessions,
+        directory: Directory,
+        verifier: BearerVerifier,
+    ) -> None:
+        self._limit = settings.registry.max_body
+        self.sessions = sessions
+        self._directory = directory
+        self._verifier = verifier
+        self.secure = urlsplit(settings.public_url).scheme == "https"
+        # Only over TLS, and to this host alone: a neighbour's cookie is not taken for ours.
+        self.cookie = "__Host-session" if self.secure else "session"
+        self._assets = _assets()
+        self._templates = Environment(
+            loader=PackageLoader("services.registry", "templates"),
+            autoescape=select_autoescape(),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(FILTERS)
+        self._templates.globals.update(
+            asset=lambda name: self._assets[name].url, KEYS_MISSING=KEYS_MISSING
+        )
+
+    def page(
+        self,
+        request: Request,
+        template: str,
+        visit: Visit | None,
+        *,
+        status: int = 200,
+        **values: Any,
+    ) -> Response:
+        """Return a page."""
+        html = self._templates.get_template(template).render(
+            visit=visit, path=request.url.path, **values
+        )
+        return Response(html, status, headers=HEADERS, media_type="text/html")
+
+    def route(self, path: str, show: Show | None = None, take: Take | None = None) -> Route:
+        """Return the route of a page for those who are logged in; `take` takes its form."""
+        methods = [*(["GET"] if show else []), *(["POST"] if take else [])]
+
+        async def answer(request: Request) -> Response:
+            visit = None
+            try:
+                visit = await self.visit(request)
+                if request.method == "POST":
+                    # Before the session is asked for: what was typed is given back after login.
+                    form = await form_of(request, limit=self._limit)
+                    if visit is None:
+                        return to_login(request, form, can_be_shown=show is not None)
+                    self.check(request, form, visit.session.token)
+                    assert take is not None  # noqa: S101 - the methods say so
+                    return await take(request, visit, form)
+                if visit is None:
+                    return to_login(request)
+                if visit.session.notice is not None and not request.headers.get("dialog"):
+                    await self.sessions.tell(visit.session, None)
+                assert show is not None  # noqa: S101 - likewise
+                return await show(request, visit)
+            except Exception as error:  # noqa: BLE001 - a person gets a page, whatever happened
+                return self.refusal(request, visit, error)
+
+        return Route(path, answer, methods=methods)
+
+    async def visit(self, request: Request) -> Visit | None:
+        """Return who visits, or None."""
+        token = request.cookies.get(self.cookie, "")
+        session = await self.sessions.find(token) if token else None
+        if session is None:
+            return None
+        try:
+            user = await self._directory.user(session.user_id)
+        except UserUnknown:
+            return None
+        if not user.active:
+            return None
+        return Visit(session=session, user=user, keys_missing=await self._keys_missing())
+
+    async def done(
+        self, request: Request, visit: Visit, form: Form, notice: str, *, to: str = HOME
+    ) -> Response:
+        """Lead back to where the form came from, and say there what was done."""
+        await self.sessions.tell(visit.session, notice)
+        return away(request, local(form.text("back"), to))
+
+    def check(self, request: Request, form: Form, token: str) -> None:
+        """Return if a form was made for this visitor, and sent from our page. Raises Problem."""
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        ours = site in ("same-origin", "none")
+        if not (ours and is_proof(token, FORMS, form.text("proof"))):
+            raise FormExpired
+
+    def refusal(self, request: Request, visit: Visit | None, error: Exception) -> Response:
+        """Return the page that says why something was not done."""
+        match error:
+            case Problem():
+                problem = error
+            case RegistryError() | TransientFailure() | KeysUnavailable():
+                problem = problem_of(error)
+            case _ if isinstance(error, (asyncpg.PostgresError, *TRANSIENT_ERRORS)):
+                problem = problem_of(error)
+            case _:
+                log.error("page failed", path=request.url.path, exc_info=error)
+                problem = Problem(500, "Something went wrong on our side; it has been logged.")
+        response = self.page(request, "message.html", visit, status=problem.status, problem=problem)
+        for name, value in problem.headers.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    async def asset(self, request: Request) -> Response:
+        """Return a file that every page uses; a browser need not ask again."""
+        found = self._assets.get(request.path_params["name"])
+        if found is None or found.url != request.url.path:
+            raise Problem(404, "There is nothing at this address.")
+        return Response(
+            found.content,
+            headers={
+                "Cache-Control": "public, max-age=31536000, immutable",
+                "X-Content-Type-Options": "nosniff",
+            },
+            media_type=found.media_type,
+        )
+
+    async def _keys_missing(self) -> bool:
+        try:
+            await self._verifier.require_keys()
+        except NoSigningKeys:
+            return True
+        except TransientFailure:
+            # Not known: whoever adds an application now can obtain tokens later.
+            return False
+        return False
+
+
+def to_login(request: Request, form: Form | None = None, *, can_be_shown: bool = True) -> Response:
+    """Send somebody to log in, and back to this page; what was typed comes along."""
+    query = list(request.query_params.multi_items()) if form is None else form.kept(*KEPT)
+    here = request.url.path if not query else f"{request.url.path}?{urlencode(query)}"
+    if form is not None and not can_be_shown:
+        here = local(form.text("back"))
+    return away(request, f"{LOGIN}?{urlencode({'next': here})}")
+
+
+# Fields of forms that are filled in again after a login.
+KEPT = ("name", "description", "scopes", "organization", "owner", "expires_at", "back")
+
+
+def redirect(url: str) -> Response:
+    """Send a browser to another page, with GET."""
+    return RedirectResponse(url, 303, headers=_NOT_KEPT)
+
+
+def away(request: Request, url: str) -> Response:
+    """Send a browser to another page, also from a dialog: there our script does it."""
+    if request.headers.get("dialog"):
+        return Response(status_code=204, headers={"Dialog-Location": url, **_NOT_KEPT})
+    return redirect(url)
+
+
+def local(url: str, default: str = HOME) -> str:
+    """Return an address within this site, or the default for any other."""
+    parts = urlsplit(url)
+    is_local = url.startswith("/") and not url.startswith(("//", "/\\"))
+    if not is_local or parts.scheme or parts.netloc or not url.isprintable() or "\\" in url:
+        return default
+    return url
