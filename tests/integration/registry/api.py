@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from services.registry.app import create_app
 from services.registry.directory import User
@@ -195,3 +196,28 @@ async def api_of(house: House, var: Path, **registry: Any) -> AsyncIterator[Api]
         api.application_id, api.client_id = await api.application_of(house.owner, name="caller")
         http.headers.update(api.headers(api.client_id))
         yield api
+
+
+class Running:
+    """An application whose lifespan has begun elsewhere."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.state = app.state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        for _ in range(2):
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+
+
+@asynccontextmanager
+async def served(api: Api) -> AsyncIterator[str]:
+    """Put a running registry behind a real server; yield its URL."""
+    transport: Any = api.http._transport
+    app: Any = Running(transport.app)
+    async with serving(app) as url:
+        yield url

@@ -10,38 +10,18 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from starlette.types import Receive, Scope, Send
 
 from services.registry import event_stream
 from services.registry.event_stream import EventStreams, Place
 from services.registry.feed import Feed, Wakeup
-from tests.integration.registry.api import Api, problem
-from tests.integration.token.house import serving
-
-
-class Running:
-    """An application whose lifespan has begun elsewhere."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-        self.state = app.state
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
-            return
-        for _ in range(2):
-            message = await receive()
-            await send({"type": message["type"] + ".complete"})
+from tests.integration.registry.api import Api, problem, served
 
 
 @pytest_asyncio.fixture(name="api")
 async def _api(api: Api) -> AsyncIterator[Api]:
     """A registry behind a real server: streams arrive as they are sent."""
-    transport: Any = api.http._transport
-    app: Any = Running(transport.app)
     async with (
-        serving(app) as url,
+        served(api) as url,
         httpx.AsyncClient(base_url=url, headers=api.http.headers, timeout=20) as http,
     ):
         yield replace(api, http=http)
