@@ -37,9 +37,9 @@ OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, VAR_VARIABLE})
 OTHER_PREFIXES = ("OAUTHAPPS_TEST_", "OAUTHAPPS_BENCH_")
 
 # Files that are read where only a part of the configuration is known, wherever they stand in it.
-_FILES_IN_VAR = frozenset({"url_file", "password_file", "ca_file"})
+_FILES_IN_VAR = frozenset({"url_file", "password_file", "client_secret_file", "ca_file"})
 # What holds a password; beside each stands a setting for a file that holds it, NAME_file.
-_SECRETS = frozenset({"url", "password"})
+_SECRETS = frozenset({"url", "password", "client_secret"})
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Scheme, host or IPv6 address, port.
 _ORIGIN = re.compile(
@@ -174,6 +174,20 @@ class SessionTimes(Section):
     longest: Duration = timedelta(hours=12)
 
 
+class SignIn(Section):
+    """Sign-in with an identity provider (OpenID Connect); without an issuer there is none."""
+
+    issuer: str | None = None
+    client_id: str | None = None
+    client_secret: SecretStr | None = None
+    client_secret_file: Path | None = None
+    label: str = "Sign in"
+    organization: str | None = None
+    administrator_claim: str | None = None
+    administrator_values: tuple[str, ...] = ()
+    passwords: bool = True
+
+
 class Database(Section):
     """A Postgres database; without a URL the one that `oauthapps up` runs under `var/`."""
 
@@ -224,6 +238,7 @@ class Registry(Section):
     cors: Cors = Cors()
     logins: Logins = Logins()
     sessions: SessionTimes = SessionTimes()
+    sign_in: SignIn = SignIn()
 
 
 class Token(Section):

@@ -27,7 +27,7 @@ from services.registry.name_search import tidy
 from services.registry.operations import routes_of
 from services.registry.organization_names import copy_names_forever
 from services.registry.organizations_rest import OrganizationsApi
-from services.registry.pages.routes import page_routes
+from services.registry.pages.routes import page_routes, provider_of
 from services.registry.pages.sessions import Sessions
 from services.registry.pages.site import Site
 from services.registry.rate_limits import CallerLimits, FailedAuthentications
@@ -65,6 +65,7 @@ def create_app(settings: Settings) -> Starlette:
     dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
     credential = load_credential(settings.in_var(settings.internal.credential_file))
+    provider = provider_of(settings)
     stopping = asyncio.Event()
 
     @asynccontextmanager
@@ -182,6 +183,7 @@ def create_app(settings: Settings) -> Starlette:
                     views=views,
                     directory=directory,
                     usage=usage,
+                    provider=provider,
                 )
             )
             await stack.enter_async_context(background(*jobs))

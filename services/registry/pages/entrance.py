@@ -10,8 +10,11 @@ from starlette.routing import Route
 from services.registry.pages.forms import Form, form_of
 from services.registry.pages.login import Passwords, TooManyAttempts
 from services.registry.pages.sessions import new_token, proof_of
+from services.registry.pages.sign_in import START
 from services.registry.pages.site import HOME, LOGIN, Site, local, redirect
 from services.registry.pages.visits import FORMS, Visit
+from shared.config import SignIn
+from shared.problem import Problem
 
 VISITOR_SECONDS = 3600
 WRONG = "E-mail address or password is wrong."
@@ -20,8 +23,11 @@ WRONG = "E-mail address or password is wrong."
 class Entrance:
     """The pages in front of all others."""
 
-    def __init__(self, site: Site, passwords: Passwords, *, body_limit: int) -> None:
+    def __init__(
+        self, site: Site, passwords: Passwords, sign_in: SignIn, *, body_limit: int
+    ) -> None:
         self._site = site
+        self._sign_in = sign_in
         self._sessions = site.sessions
         self._passwords = passwords
         self._body_limit = body_limit
@@ -55,6 +61,8 @@ class Entrance:
             return self._site.refusal(request, None, error)
 
     async def _take(self, request: Request) -> Response:
+        if not self._sign_in.passwords:
+            raise Problem(403, "Passwords are not used here: sign in with your identity provider.")
         form = await form_of(request, limit=self._body_limit)
         visitor = request.cookies.get(self._visitor, "")
         if not visitor:
@@ -76,16 +84,15 @@ class Entrance:
         await self._sessions.end(request.cookies.get(self._site.cookie, ""))
         token = await self._sessions.begin(user_id)
         response = redirect(local(request.query_params.get("next", "")))
-        self._set(response, self._site.cookie, token)
-        response.delete_cookie(
-            self._visitor, secure=self._site.secure, httponly=True, samesite="lax"
-        )
+        self._site.set_cookie(response, self._site.cookie, token)
+        self._site.drop_cookie(response, self._visitor)
         return response
 
     def _form(
         self, request: Request, form: Form | None = None, status: int = 200, message: str = ""
     ) -> Response:
         visitor = request.cookies.get(self._visitor) or new_token()
+        after = urlencode({"next": local(request.query_params.get("next", ""))})
         response = self._site.page(
             request,
             "login.html",
@@ -94,10 +101,12 @@ class Entrance:
             message=message,
             email=form.text("email") if form else "",
             proof=proof_of(visitor, FORMS),
-            action=f"{LOGIN}?{urlencode({'next': local(request.query_params.get('next', ''))})}",
+            action=f"{LOGIN}?{after}",
+            sign_in=self._sign_in,
+            sign_in_url=f"{START}?{after}",
             is_return="next" in request.query_params,
         )
-        self._set(response, self._visitor, visitor, seconds=VISITOR_SECONDS)
+        self._site.set_cookie(response, self._visitor, visitor, seconds=VISITOR_SECONDS)
         return response
 
     async def log_out(self, _request: Request, visit: Visit, _form: Form) -> Response:
@@ -112,9 +121,7 @@ class Entrance:
 
     def _gone(self) -> Response:
         response = redirect(LOGIN)
-        response.delete_cookie(
-            self._site.cookie, secure=self._site.secure, httponly=True, samesite="lax"
-        )
+        self._site.drop_cookie(response, self._site.cookie)
         # Also what an older version of these pages may have left behind.
         response.headers["Clear-Site-Data"] = '"cache", "storage"'
         return response
@@ -125,10 +132,3 @@ class Entrance:
         if any(one.id == organization_id for one in visit.organizations):
             await self._sessions.move_to(visit.session, organization_id)
         return redirect(local(form.text("back")))
-
-    def _set(
-        self, response: Response, name: str, value: str, *, seconds: int | None = None
-    ) -> None:
-        response.set_cookie(
-            name, value, max_age=seconds, secure=self._site.secure, httponly=True, samesite="lax"
-        )
