@@ -107,6 +107,8 @@ async def filters(pool: Pool) -> dict[str, Filter]:
             visible_owner=owner, visible_organizations=frozenset({small, large})
         ),
         "a common word": Filter(name="Service"),
+        "a common first word": Filter(name="payroll"),
+        "two words, obtaining tokens": Filter(name="payroll bridge", status="active"),
         "a rare number": Filter(name="4321"),
         "two letters": Filter(name="pa"),
         "two letters nowhere": Filter(name="zz"),

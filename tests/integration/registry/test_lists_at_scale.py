@@ -46,9 +46,9 @@ async def test_no_page_of_a_million_applications_needs_a_sequential_scan(
             kinds.items(), SORTS, (False, True)
         ):
             order = Order(sort, descending)
-            narrowed = await lists.narrowed(wanted)
             for walk, begun in itertools.product(walks_of(wanted, order), (False, True)):
                 after = [middle[key] for key in walk.keys] if begun else None
+                narrowed = await lists.narrowed(wanted, walk, order, after)
                 sql, values = statement(narrowed, walk, order, limit=51, after=after)
                 plan = await plan_of(pool, sql, values)
                 assert "Scan" in plan
