@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from services.registry.administrators import Administration
 from services.registry.callers import Callers
@@ -29,7 +32,7 @@ from services.registry.organization_names import copy_names_forever
 from services.registry.organizations_rest import OrganizationsApi
 from services.registry.pages.routes import page_routes, provider_of
 from services.registry.pages.sessions import Sessions
-from services.registry.pages.site import Site
+from services.registry.pages.site import Site, reads_pages
 from services.registry.rate_limits import CallerLimits, FailedAuthentications
 from services.registry.recovery import Recovery
 from services.registry.refusals import REFUSAL_HANDLERS
@@ -173,7 +176,9 @@ def create_app(settings: Settings) -> Starlette:
                 longest=settings.registry.sessions.longest,
             )
             jobs.append(sessions.prune_forever())
-            site = Site(settings, sessions=sessions, directory=directory, verifier=verifier)
+            site = app.state.site = Site(
+                settings, sessions=sessions, directory=directory, verifier=verifier
+            )
             app.router.routes.extend(
                 page_routes(
                     site,
@@ -192,7 +197,8 @@ def create_app(settings: Settings) -> Starlette:
             finally:
                 stopping.set()
 
-    app = Starlette(lifespan=lifespan, exception_handlers={**PROBLEM_HANDLERS, **REFUSAL_HANDLERS})
+    handlers = {**PROBLEM_HANDLERS, **REFUSAL_HANDLERS, HTTPException: _on_http_exception}
+    app = Starlette(lifespan=lifespan, exception_handlers=handlers)
     app.state.stopping = stopping
     allow_origins(
         app,
@@ -209,6 +215,13 @@ def from_environment() -> Starlette:
     configure(settings.logs, "registry")
     settle()
     return create_app(settings)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    site: Site | None = getattr(request.app.state, "site", None)
+    if site is not None and isinstance(error, HTTPException) and reads_pages(request):
+        return await site.nothing(request, error)
+    return await PROBLEM_HANDLERS[HTTPException](request, error)
 
 
 async def _check_database(pool: Pool) -> None:

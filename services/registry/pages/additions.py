@@ -15,6 +15,7 @@ from services.registry.domain import InvalidDescription, InvalidName, RegistryEr
 from services.registry.event_store import EventStore
 from services.registry.pages.again import draws_of, sent_before
 from services.registry.pages.forms import Form
+from services.registry.pages.grids import LISTED
 from services.registry.pages.site import HOME, Site
 from services.registry.pages.visits import Visit
 from services.registry.permissions import may_grant
@@ -146,6 +147,7 @@ class Additions:
         status: int = 200,
         errors: Mapping[str, str] | None = None,
     ) -> Response:
+        organizations = await self._organizations(visit, for_others=for_others)
         return self._site.page(
             request,
             "form.html",
@@ -157,7 +159,8 @@ class Additions:
             application=None,
             errors=errors or {},
             for_others=for_others,
-            organizations=await self._organizations(visit, for_others=for_others),
+            organizations=organizations if len(organizations) <= LISTED else [],
+            names_organization=len(organizations) > LISTED,
             scopes=grantable_scopes(self._settings, visit),
             back=form.text("back") or (SYSTEM if for_others else HOME),
         )

@@ -319,6 +319,7 @@ class ApplicationPages:
             errors=errors or {},
             for_others=False,
             organizations=[],
+            names_organization=False,
             scopes={**scopes, **had},
             back=form.text("back") or HOME,
         )

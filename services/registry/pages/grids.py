@@ -15,8 +15,10 @@ from services.registry.queries import query_of
 from services.registry.views import ApplicationView
 
 ROWS = 25
+# More organizations than these are not listed to choose from, but named.
+LISTED = 25
 STATUSES: Mapping[str, str] = {"active": "Active", "inactive": "Inactive", "expired": "Expired"}
-PARAMETERS = ("name", "organization", "status", "owner", "sort", "cursor")
+PARAMETERS = ("name", "organization", "of", "status", "owner", "sort", "cursor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Grid:
     filters: Mapping[str, str]
     chosen: frozenset[str]
     organizations: Sequence[Organization]
+    has_many_organizations: bool
     is_filtered: bool
     first: str | None
     next: str | None
@@ -88,12 +91,15 @@ class Grids:
                 # Nobody has this address: nothing is found, as with a name nobody has.
                 wanted = replace(wanted, owner_id=_NOBODY)
             query["owner"] = owner
-        actor = visit.user.actor
         organizations = (
             await self._directory.organizations()
-            if actor.has_global_access
+            if visit.user.actor.has_global_access
             else visit.organizations
         )
+        if "of" in query:
+            part = query["of"].casefold()
+            ids = {one.id for one in organizations if part in one.name.casefold()}
+            wanted = replace(wanted, organization_ids=frozenset(ids) or frozenset({_NOBODY}))
         return await self._grid(request, query, wanted, organizations)
 
     async def _grid(
@@ -105,7 +111,7 @@ class Grids:
     ) -> Grid:
         chosen = [one for one in request.query_params.getlist("organization") if one]
         kept: list[tuple[str, str]] = [
-            (key, query[key]) for key in ("name", "status", "owner") if key in query
+            (key, query[key]) for key in ("name", "of", "status", "owner") if key in query
         ]
         kept += [("organization", one) for one in chosen]
         sort = query.get("sort")
@@ -127,9 +133,10 @@ class Grids:
             path=path,
             items=items,
             columns={by: _column(by, label, order, link) for by, label in _LABELS.items()},
-            filters={key: query.get(key, "") for key in ("name", "status", "owner", "sort")},
+            filters={key: query.get(key, "") for key in ("name", "of", "status", "owner", "sort")},
             chosen=frozenset(chosen),
-            organizations=organizations,
+            organizations=organizations if len(organizations) <= LISTED else [],
+            has_many_organizations=len(organizations) > LISTED,
             is_filtered=bool(kept),
             first=None if cursor is None else link(),
             next=None if after is None else link(cursor=after),

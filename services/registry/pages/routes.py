@@ -65,6 +65,7 @@ def page_routes(
         usage=usage,
     )
     listings = Listings(site, Grids(ApplicationLists(pool), directory))
+
     return [
         Route("/static/{version}/{name}", site.asset, methods=["GET"]),
         *entrance.routes,

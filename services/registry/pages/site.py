@@ -9,6 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import asyncpg
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -211,6 +212,12 @@ class Site:
             response.headers.setdefault(name, value)
         return response
 
+    async def nothing(self, request: Request, error: HTTPException) -> Response:
+        """Return the page for an address that leads nowhere, or takes another method."""
+        detail = {404: "There is nothing at this address."}.get(error.status_code, error.detail)
+        problem = Problem(error.status_code, detail, headers=error.headers)
+        return self.refusal(request, await self.visit(request), problem)
+
     async def asset(self, request: Request) -> Response:
         """Return a file that every page uses; a browser need not ask again."""
         found = self._assets.get(request.path_params["name"])
@@ -234,6 +241,11 @@ class Site:
             # Not known: whoever adds an application now can obtain tokens later.
             return False
         return False
+
+
+def reads_pages(request: Request) -> bool:
+    """Tell whether a person looks at the answer, and no program."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def to_login(request: Request, form: Form | None = None, *, can_be_shown: bool = True) -> Response:

@@ -321,6 +321,30 @@ async def test_administrators_see_and_add_for_those_they_are_over(api: Api) -> N
         assert "No application fits" in visitor.page
 
 
+async def test_many_organizations_are_named_and_not_listed(api: Api) -> None:
+    """A page with a thousand boxes helps nobody, and is large."""
+    everywhere = await api.house.directory.add_organization("Everywhere", global_access=True)
+    for n in range(30):
+        await api.house.directory.add_organization(f"Branch {n}")
+    chief = await api.user("chief@example.com", organizations=[everywhere.id], administrator=True)
+    await give_password(api, chief)
+    await api.application_of(chief, name="Chief's")
+    async with visitor_of(api).http as http:
+        visitor = Visitor(http)
+        await visitor.log_in("chief@example.com", to="/system/oauth-applications")
+        assert "Branch 7" not in visitor.page
+        await visitor.get("/system/oauth-applications?of=EXAM")
+        assert visitor.names() == ["caller"]
+        await visitor.get("/system/oauth-applications?of=nowhere")
+        assert visitor.names() == []
+        new = "/system/oauth-applications/new"
+        await visitor.get(new)
+        assert "Branch 7" not in visitor.page
+        await visitor.send(
+            new, 200, name="Named", owner="owner@example.com", organization="Example", active="on"
+        )
+
+
 async def test_without_keys_nothing_is_added_and_everybody_is_told(api: Api, olga: Visitor) -> None:
     """Also when they went while the form was open."""
     await olga.get(NEW)

@@ -106,3 +106,13 @@ async def test_organizations_appear_where_there_is_a_choice(api: Api, olga: Visi
     await olga.send("/my-user/organization", organization=other.id)
     await olga.get("/my-user")
     assert "Other" not in olga.page
+
+
+async def test_an_address_that_leads_nowhere_is_a_page_for_people(olga: Visitor) -> None:
+    """And a problem for programs."""
+    await olga.get("/nothing/here", 404, headers={"Accept": "text/html,*/*"})
+    assert "There is nothing at this address" in olga.page
+    assert "Olga Owner" in olga.page
+    answer = await olga.http.get("/nothing/here")
+    assert (answer.status_code, answer.json()["status"]) == (404, 404)
+    assert (await olga.http.post("/api/nothing")).status_code == 404
