@@ -96,7 +96,7 @@ async def _measure(http: httpx.AsyncClient, rounds: int) -> tuple[list[float], l
     page = await http.get(PATHS[1])
     page.raise_for_status()
     files = [await http.get(one) for one in sorted(set(_FILES.findall(page.text)))]
-    first = sum(len(one.content) for one in (page, *files))
+    first = sum(one.num_bytes_downloaded for one in (page, *files))
     pages: list[float] = []
     idle: list[float] = []
     for turn in range(rounds + 1):
