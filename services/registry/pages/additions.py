@@ -16,7 +16,7 @@ from services.registry.event_store import EventStore
 from services.registry.pages.again import draws_of, sent_before
 from services.registry.pages.forms import Form
 from services.registry.pages.grids import LISTED
-from services.registry.pages.site import HOME, Site
+from services.registry.pages.site import HOME, KEPT, Site
 from services.registry.pages.visits import Visit
 from services.registry.permissions import may_grant
 from services.registry.projection import NameTaken, OwnerUnavailable
@@ -74,14 +74,12 @@ class Additions:
         return await self._take(request, visit, form, for_others=True)
 
     def _begun(self, request: Request) -> Form:
-        given = [
-            (key, value)
-            for key, value in request.query_params.multi_items()
-            if key in ("name", "description", "scopes", "organization", "owner", "expires_at")
-        ]
-        scopes = [("scopes", one) for one in self._settings.registry.default_scopes]
-        form = secrets.token_urlsafe(12)
-        return Form([*(given or scopes), ("active", "on"), ("form", form)])
+        """Return what stands in the form at first: what was typed before a login, if anything."""
+        given = [one for one in request.query_params.multi_items() if one[0] in KEPT]
+        if "name" not in request.query_params:
+            given += [("scopes", one) for one in self._settings.registry.default_scopes]
+            given.append(("active", "on"))
+        return Form([*given, ("form", secrets.token_urlsafe(12))])
 
     async def _take(
         self, request: Request, visit: Visit, form: Form, *, for_others: bool

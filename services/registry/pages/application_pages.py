@@ -149,6 +149,9 @@ class ApplicationPages:
         """Show the form with what is."""
         view = await self._view(request, visit)
         form = Form(_fields(view, request.query_params.get("back", "")))
+        if "name" in request.query_params:
+            # What was typed before a login, and what it was typed over.
+            form = Form(request.query_params.multi_items())
         return self._form(request, visit, view, form)
 
     async def take_edit(self, request: Request, visit: Visit, form: Form) -> Response:
@@ -175,6 +178,7 @@ class ApplicationPages:
             if _is_done(command, view):
                 # Sent twice: what was wanted is so.
                 return await self._site.done(request, visit, form, "Saved successfully")
+            form = form.with_text("version", str(view.version))
             return self._form(
                 request, visit, view, form, status=409, errors={"": CHANGED_MEANWHILE}
             )
@@ -369,6 +373,7 @@ def _fields(view: ApplicationView, back: str) -> list[tuple[str, str]]:
         *(("scopes", one) for one in view.scopes),
         ("expires_at", field_of(view.expires_at)),
         *([("active", "on")] if view.active else []),
+        ("version", str(view.version)),
         ("back", back),
     ]
 

@@ -1,6 +1,5 @@
 """What a form sends: read once, with the limits of any other body."""
 
-from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -30,6 +29,10 @@ class Form:
         """Tell whether a box is ticked."""
         return self.text(name) != ""
 
+    def with_text(self, name: str, value: str) -> "Form":
+        """Return the form with another value in a field."""
+        return Form([*((key, kept) for key, kept in self._fields if key != name), (name, value)])
+
     def kept(self, *names: str) -> list[tuple[str, str]]:
         """Return the fields that may be filled in again, so that nobody types them twice."""
         return [(key, value) for key, value in self._fields if key in names]
@@ -49,8 +52,3 @@ async def form_of(request: Request, *, limit: int) -> Form:
         raise Problem(400, "The form cannot be read.") from None
     # Browsers send line breaks as CRLF.
     return Form([(key, value.replace("\r\n", "\n")) for key, value in fields])
-
-
-def filled(values: Mapping[str, str]) -> Form:
-    """Return a form as it is shown, with values in its fields."""
-    return Form(list(values.items()))

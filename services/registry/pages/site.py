@@ -124,7 +124,9 @@ class Site:
         status: int = 200,
         **values: Any,
     ) -> Response:
-        """Return a page."""
+        """Return a page. `back`, which anybody can put into an address, stays within this site."""
+        if "back" in values:
+            values["back"] = local(values["back"])
         html = self._templates.get_template(template).render(
             visit=visit, path=request.url.path, **values
         )
@@ -262,7 +264,10 @@ def to_login(request: Request, form: Form | None = None, *, can_be_shown: bool =
 
 
 # Fields of forms that are filled in again after a login.
-KEPT = ("name", "description", "scopes", "organization", "owner", "expires_at", "back")
+KEPT = (
+    *("name", "description", "scopes", "organization", "owner", "expires_at", "active"),
+    *("version", "back"),
+)
 
 
 def redirect(url: str) -> Response:

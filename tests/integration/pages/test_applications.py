@@ -175,6 +175,49 @@ async def test_a_change_by_somebody_else_is_not_overwritten_unseen(api: Api, olg
     assert (view.name, view.description) == ("Mine", "")
 
 
+async def test_an_edit_survives_a_session_that_ended(api: Api, olga: Visitor) -> None:
+    """With what was typed, and a change of somebody else's meanwhile is still noticed."""
+    application_id, _, _ = await olga.add("CI")
+    path = f"/applications/{application_id}/edit"
+    await olga.get(path)
+    await api.house.pool.execute("DELETE FROM registry.sessions")
+    answer = await olga.send(path, name="Typed", description="Before")
+    await olga.follow(answer)
+    login = await olga.send(
+        answer.headers["location"], email="owner@example.com", password=PASSWORD
+    )
+    await api.http.post(f"/api/applications/{application_id}/revoke-tokens")
+    await olga.follow(login)
+
+    assert 'value="Typed"' in olga.page
+    assert ">Before</textarea>" in olga.page
+    await olga.send(path, 409, name="Typed", description="Before")
+    await olga.send(path, name="Typed", description="Before")
+    view = await api.house.views.find(application_id)
+    assert view is not None
+    assert (view.name, view.active) == ("Typed", False)
+
+
+async def test_a_wrong_field_does_not_hide_somebody_elses_change(api: Api, olga: Visitor) -> None:
+    """The form still is of the version that was looked at."""
+    application_id, _, _ = await olga.add("CI")
+    path = f"/applications/{application_id}/edit"
+    await olga.get(path)
+    await olga.send(path, 422, name="", active="on")
+    await api.http.post(f"/api/applications/{application_id}/revoke-tokens")
+    await olga.send(path, 409, name="Build", active="on")
+
+
+@pytest.mark.parametrize("page", ["edit", "deactivate", "rotate-secret", "delete"])
+async def test_cancel_leads_to_no_other_site(olga: Visitor, page: str) -> None:
+    """The address of the page is anybody's to write."""
+    application_id, _, _ = await olga.add("CI")
+    for elsewhere in ("https://evil.example/", "//evil.example", "javascript:alert(1)"):
+        await olga.get(f"/applications/{application_id}/{page}", params={"back": elsewhere})
+        assert "evil" not in olga.page
+        assert "javascript:" not in olga.page
+
+
 async def test_an_edit_that_is_sent_twice_is_done_once(api: Api, olga: Visitor) -> None:
     """And is no conflict with itself."""
     application_id, _, _ = await olga.add("CI")
