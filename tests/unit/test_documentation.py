@@ -268,7 +268,7 @@ def test_every_secret_of_the_configuration_is_documented() -> None:
         "OAUTHAPPS_" + name.replace(".", "__").upper() for name in secrets_of(Settings, "")
     }
 
-    documented = set(re.findall(r"`(OAUTHAPPS_\w+__(?:URL|PASSWORD))`", OPERATIONS))
+    documented = set(re.findall(r"`(OAUTHAPPS_\w+__(?:URL|PASSWORD|CLIENT_SECRET))`", OPERATIONS))
     assert documented == variables
 
 

@@ -27,11 +27,15 @@ WEB = frozenset(
         "recovery",
     }
     | {"administrators", "organizations_rest", "users_rest", "directory_audit_rest"}
+    # The pages.
+    | {"site", "forms", "entrance", "sign_in", "grids", "listings", "additions"}
+    | {"application_pages"}
 )
 # A library → the only modules that know it.
 ONLY_IN = {
     "aio_pika": {"shared.bus"},
     "aiosmtplib": {"services.notifier.smtp"},
+    "authlib": {"services.registry.pages.provider"},
     "lmdb": {"services.token.projection"},
 }
 # The token service's state is the record that the registry's snapshot carries: a form of its own
