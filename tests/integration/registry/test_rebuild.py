@@ -112,7 +112,7 @@ async def test_everybody_goes_on_meanwhile(
         going_on.cancel()
 
     assert done.verification.problems == ()
-    assert done.written >= wrong > 5
+    assert done.written >= wrong > 1
     assert len(missed) > 1
     assert not any(missed)
 
