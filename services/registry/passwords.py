@@ -4,6 +4,7 @@ import re
 import secrets
 
 from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
 
 from services.registry.directory import FieldUnusable
 
@@ -35,6 +36,14 @@ def hash_password(password: str) -> str:
         return _hasher.hash(password)
     except UnicodeEncodeError:
         raise FieldUnusable("The password is not Unicode text.", "password") from None
+
+
+def matches(password_hash: str, password: str) -> bool:
+    """Tell whether a password is the one of a hash; takes as long as making it."""
+    try:
+        return _hasher.verify(password_hash, password[:PASSWORD_MAXIMUM])
+    except (VerificationError, InvalidHashError, UnicodeEncodeError):
+        return False
 
 
 def check_hash(password_hash: str) -> str:

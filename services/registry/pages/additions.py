@@ -11,7 +11,12 @@ from starlette.routing import Route
 from services.registry.clock import parse_moment
 from services.registry.creation import Forbidden, NewApplication, create
 from services.registry.directory import Directory, Organization
-from services.registry.domain import InvalidDescription, InvalidName, RegistryError
+from services.registry.domain import (
+    ApplicationNotFound,
+    InvalidDescription,
+    InvalidName,
+    RegistryError,
+)
 from services.registry.event_store import EventStore
 from services.registry.pages.again import draws_of, sent_before
 from services.registry.pages.forms import Form
@@ -22,7 +27,7 @@ from services.registry.permissions import may_grant
 from services.registry.projection import NameTaken, OwnerUnavailable
 from services.registry.refusals import problem_of
 from services.registry.terms import FieldRefused
-from services.registry.views import ApplicationViews
+from services.registry.views import ApplicationView, ApplicationViews
 from shared.config import Scope, Settings
 from shared.problem import KEYS_MISSING, Problem
 
@@ -90,7 +95,7 @@ class Additions:
         draws = draws_of(visit, *(form.text(one) for one in names), form.texts("scopes"))
         before = await sent_before(self._store, draws)
         if before is not None:
-            return await self.credentials(request, visit, *before, form.text("back"))
+            return await self.credentials_again(request, visit, *before, form.text("back"))
         try:
             created = await create(
                 NewApplication(
@@ -114,17 +119,17 @@ class Additions:
             return await self._form(
                 request, visit, form, for_others=for_others, status=status, errors=errors
             )
-        return await self.credentials(
-            request, visit, created.application_id, created.client_secret, form.text("back")
+        return self.credentials(
+            request, visit, created.view, created.client_secret, form.text("back")
         )
 
-    async def credentials(
-        self, request: Request, visit: Visit, application_id: str, secret: str, back: str
+    def credentials(
+        self, request: Request, visit: Visit, view: ApplicationView, secret: str, back: str
     ) -> Response:
-        """Show Client ID and Client Secret, this once."""
-        view = await self._views.find(application_id)
-        if view is None:
-            raise Problem(404, "The application has been deleted meanwhile.")
+        """Show Client ID and Client Secret, this once.
+
+        Nothing is read any more: whoever has the only copy of the secret must not fail.
+        """
         return self._site.page(
             request,
             "credentials.html",
@@ -134,6 +139,15 @@ class Additions:
             token_url=f"{self._settings.issuer}/oauth2-token",
             back=back or HOME,
         )
+
+    async def credentials_again(
+        self, request: Request, visit: Visit, application_id: str, secret: str, back: str
+    ) -> Response:
+        """Show them to whoever sent a form twice. Raises ApplicationNotFound."""
+        view = await self._views.find(application_id)
+        if view is None:
+            raise ApplicationNotFound
+        return self.credentials(request, visit, view, secret, back)
 
     async def _form(
         self,

@@ -252,7 +252,7 @@ class ApplicationPages:
         draws = draws_of(visit, "rotate", view.id, form.text("version"), form.text("overlap"))
         before = await sent_before(self._store, draws)
         if before is not None:
-            return await self._additions.credentials(request, visit, *before, back)
+            return await self._additions.credentials_again(request, visit, *before, back)
         if _version(form) != view.version:
             raise Problem(409, "The application was changed meanwhile; look at it, and try again.")
         overlaps = {str(int(one.total_seconds())): one for one in _overlaps(self._settings)}
@@ -264,8 +264,8 @@ class ApplicationPages:
             overlap=overlaps[form.text("overlap")],
             context=visit.context(draws),
         )
-        return await self._additions.credentials(
-            request, visit, view.id, rotated.client_secret, back
+        return self._additions.credentials(
+            request, visit, rotated.view, rotated.client_secret, back
         )
 
     async def _ask(self, request: Request, visit: Visit, question: Question) -> Response:

@@ -3,22 +3,18 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import cache
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from prometheus_client import Counter
 
 from services.registry.directory import is_storable
+from services.registry.passwords import hash_password, matches, new_password
 from services.registry.rate_limits import network_of
 from shared.config import Logins
 from shared.postgres import Pool
 from shared.token_bucket import TokenBuckets
 
 LOGINS = Counter("oauthapps_registry_logins_total", "Attempts to log in", ["outcome"])
-PASSWORD_CHARACTERS = 1024
-_hasher = PasswordHasher()
-# Takes the time of a real one, for those whom nobody knows.
-_NOBODY = _hasher.hash("nobody has this password")
 
 
 class TooManyAttempts(Exception):
@@ -51,10 +47,12 @@ class Passwords:
         self._admit("account", email.casefold())
         row = await self._pool.fetchrow(_USER, email) if is_storable(email) else None
         known = row is not None and row["active"] and row["password_hash"] is not None
-        kept = row["password_hash"] if row is not None and known else _NOBODY
         async with self._turns:
-            matches = await asyncio.to_thread(_matches, kept, password[:PASSWORD_CHARACTERS])
-        if row is None or not (known and matches):
+            # Whoever is known, so that the first attempt tells nothing either.
+            nobody = await asyncio.to_thread(_hash_of_nobody)
+            kept = row["password_hash"] if row is not None and known else nobody
+            is_right = await asyncio.to_thread(matches, kept, password)
+        if row is None or not (known and is_right):
             LOGINS.labels("refused").inc()
             return None
         LOGINS.labels("accepted").inc()
@@ -67,11 +65,10 @@ class Passwords:
             raise TooManyAttempts(level.reset_seconds)
 
 
-def _matches(password_hash: str, password: str) -> bool:
-    try:
-        return _hasher.verify(password_hash, password)
-    except (VerificationError, InvalidHashError, UnicodeEncodeError):
-        return False
+@cache
+def _hash_of_nobody() -> str:
+    """Return what takes the time of a real one, for those whom nobody knows."""
+    return hash_password(new_password())
 
 
 _USER = "SELECT id, active, password_hash FROM registry.users WHERE lower(email) = lower($1)"
