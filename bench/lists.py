@@ -17,7 +17,8 @@ import uvloop
 from bench.crowd import APPLICATIONS, furnish
 from bench.house import quantile
 from services.embedded.postgres import EmbeddedPostgres
-from services.registry.lists import SORTS, ApplicationLists, Filter, Order
+from services.registry.filters import SORTS, Filter, Order
+from services.registry.lists import ApplicationLists
 from shared.postgres import Pool, create_pool
 
 PAGE = 50
@@ -38,7 +39,7 @@ async def _main(count: int) -> None:
         dsn = await postgres.start()
         try:
             await furnish(dsn, count)
-            pool = await create_pool(dsn, size=1, custom_plans=True)
+            pool = await create_pool(dsn, size=1, by_index=True)
             try:
                 taken = await pages(pool)
             finally:

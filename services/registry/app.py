@@ -79,7 +79,7 @@ def create_app(settings: Settings) -> Starlette:
                 size=settings.registry.database.pool_size,
                 command_seconds=settings.registry.database.command_timeout.total_seconds(),
                 # A plan for any filter is a plan for none.
-                custom_plans=True,
+                by_index=True,
             )
             stack.callback(pool.terminate)
             wakeup = Wakeup()

@@ -23,9 +23,9 @@ from services.registry.domain import (
     RevokeTokens,
     UpdateApplication,
 )
+from services.registry.filters import Filter, Order, Sort, Status
 from services.registry.handlers import change_application
 from services.registry.history import fact_of
-from services.registry.lists import Filter, Order, Sort, Status
 from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
 from services.registry.terms import admitted
 from services.registry.usage import DAYS_LIMIT

@@ -75,7 +75,7 @@ class Desk:
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     """Open the registry's database. Raises DatabaseError with the remedy."""
     dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
-    pool = await create_pool(dsn, size=2, custom_plans=True)
+    pool = await create_pool(dsn, size=2, by_index=True)
     try:
         await require_migrated(pool, SCHEMA, MIGRATIONS)
         async with EventStore(dsn, pool) as store:

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.requests import Request
 
 from services.registry.directory import User
-from services.registry.lists import BY_NAME, SORTS, STATUSES, Filter, Order
+from services.registry.filters import BY_NAME, SORTS, STATUSES, Filter, Order
 from services.registry.queries import (
     ID_OR_ANY,
     PAGE_QUERY,

@@ -17,7 +17,8 @@ from shared.postgres import TRANSIENT_ERRORS, Pool
 PART = 3
 KEY_LIMIT = 255
 TIDY_SECONDS = 1.0
-# No name contains it: names hold no control characters.
+# No name contains these: names hold no control characters.
+BEGINNING = "\x02"
 SEPARATOR = "\x1f"
 log = get_logger(__name__)
 
@@ -33,15 +34,27 @@ def key_of(name: str) -> str:
 
 
 def parts_of(key: str) -> str:
-    """Return the parts a key is found by, separated by SEPARATOR."""
-    return SEPARATOR.join({key[at : at + PART] for at in range(len(key))})
+    """Return the parts a key is found by, separated by SEPARATOR.
+
+    Beginnings of up to PART characters that do not come again later are there too, marked.
+    """
+    parts = {key[at : at + PART] for at in range(len(key))}
+    beginnings = {key[:length] for length in range(1, PART + 1)}
+    parts |= {BEGINNING + one for one in beginnings if one not in key[1:]}
+    return SEPARATOR.join(parts)
 
 
-def query_of(key: str) -> str:
-    """Return the `tsquery` that all keys with this one in them match, and few others."""
+def query_of(key: str, *, after_beginning: bool = False) -> str:
+    """Return the `tsquery` that all keys with this one in them match, and few others.
+
+    With `after_beginning` those that begin with it need not match.
+    """
+    parts = {_quoted(key[at : at + PART]) for at in range(len(key) - PART + 1)}
     if len(key) < PART:
-        return f"{_quoted(key)}:*"
-    return " & ".join({_quoted(key[at : at + PART]) for at in range(len(key) - PART + 1)})
+        parts = {f"{_quoted(key)}:*"}
+    if after_beginning:
+        parts.add(f"!{_quoted(BEGINNING + key[:PART])}")
+    return " & ".join(sorted(parts))
 
 
 def _quoted(part: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from playwright.async_api import Page
 
 from services.embedded.postgres import EmbeddedPostgres
-from services.registry.lists import Filter
+from services.registry.filters import Filter
 from tests.browser.conftest import NARROW, WIDE, Desk, desk_on, log_in
 from tests.integration.pages.visitor import give_password
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.async_api import Error, Page, expect
 
-from services.registry.lists import Filter
+from services.registry.filters import Filter
 from tests.browser.conftest import NARROW, Desk, log_in
 from tests.integration.pages.visitor import PASSWORD
 

@@ -11,7 +11,8 @@ import pytest
 
 from services.notifier import app as notifier
 from services.registry import schema as registry
-from services.registry.lists import ApplicationLists, Filter, Order
+from services.registry.filters import Filter, Order
+from services.registry.lists import ApplicationLists
 from services.registry.rebuild import rebuild
 from services.registry.verification import verify
 from services.registry.views import ApplicationViews

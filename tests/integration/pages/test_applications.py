@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.registry.lists import Filter
+from services.registry.filters import Filter
 from shared.credentials import digest_of
 from shared.problem import KEYS_MISSING
 from tests.integration.pages.visitor import (

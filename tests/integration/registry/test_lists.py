@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from services.registry import organization_names
+from services.registry import lists, organization_names, samples
 from services.registry.cursors import InvalidCursor
-from services.registry.lists import SORTS, Filter, Order, Sort
+from services.registry.filters import SORTS, Filter, Order, Sort
 from services.registry.name_search import key_of
 from services.registry.organization_names import copy_names
 from services.registry.verification import verify
@@ -21,7 +21,19 @@ from tests.unit.registry.factories import NOON, deactivated
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 USED = datetime(2026, 6, 1, tzinfo=UTC)
-NAMES = ["Zürich", "zebra", "Ärger", "apple", "Apple 2", "b_c", "b%c", "it's \\", "a & b | !c:*"]
+NAMES = [
+    "Zürich",
+    "zebra",
+    "Ärger",
+    "apple",
+    "Apple 2",
+    "Pineapple",
+    "apple apple",
+    "b_c",
+    "b%c",
+    "it's \\",
+    "a & b | !c:*",
+]
 
 
 @pytest_asyncio.fixture
@@ -117,6 +129,57 @@ async def test_a_filter_leaves_out_what_is_not_meant(
     whole = await all_pages(furnished, Filter(), Order(sort), limit=200)
 
     assert list(filter(is_meant, whole)) == await all_pages(furnished, wanted, Order(sort), limit=2)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("way", ["walk", "collect", "choose"])
+async def test_a_name_is_found_on_every_way(
+    furnished: House,
+    sort: Sort,
+    descending: bool,  # noqa: FBT001
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the beginning of names, elsewhere, and both, walked and collected, page by page."""
+    # As if there were many; then a sample decides, or here the price of collecting.
+    monkeypatch.setattr(samples, "FEW", 0)
+    await furnished.pool.execute("ANALYZE registry.applications")
+    if way != "choose":
+        monkeypatch.setattr(lists, "COLLECTED", {"walk": 1e9, "collect": 0.0}[way])
+    order = Order(sort, descending)
+    whole = await all_pages(furnished, Filter(), order, limit=200)
+    for name in ("apple", "app", "pp", "a", "e", "z", "nowhere"):
+        for others in (Filter(), Filter(active=True), Filter(status="active")):
+            found = await all_pages(furnished, replace(others, name=name), order, limit=2)
+
+            assert found == [
+                one
+                for one in whole
+                if name in key_of(one.name) and (others == Filter() or one.active)
+            ]
+
+
+@pytest.mark.parametrize("owned", [0, 1000])
+async def test_what_an_owner_has_is_found_however_much_it_is(
+    furnished: House, owned: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Collected where it is little, walked where it is much."""
+    monkeypatch.setattr(lists, "OWNED", owned)
+    stranger = await furnished.directory.add_user(
+        "stranger@example.com", name="Stranger", organizations=[furnished.organization.id]
+    )
+    for sort in SORTS:
+        whole = await all_pages(furnished, Filter(), Order(sort), limit=200)
+        for wanted in (
+            Filter(owner_id=furnished.owner.id),
+            Filter(visible_owner=furnished.owner.id),
+            Filter(owner_id=furnished.owner.id, name="e"),
+        ):
+            assert await all_pages(furnished, wanted, Order(sort), limit=3) == [
+                one for one in whole if wanted.name is None or "e" in key_of(one.name)
+            ]
+        assert await all_pages(furnished, Filter(owner_id=stranger.id), Order(sort), 3) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

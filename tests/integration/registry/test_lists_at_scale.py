@@ -9,13 +9,9 @@ from uuid import UUID
 
 from bench.crowd import furnish
 from bench.lists import filters
-from services.registry.lists import (
-    SORTS,
-    ApplicationLists,
-    Order,
-    statement,
-    walks_of,
-)
+from services.registry.filters import SORTS, Order
+from services.registry.list_statements import statement, walks_of
+from services.registry.lists import ApplicationLists
 from shared.postgres import Pool, create_pool
 
 MIDDLE = {
@@ -35,7 +31,7 @@ async def test_no_page_of_a_million_applications_needs_a_sequential_scan(
 ) -> None:
     """Whatever the filter and the order, at the beginning and in the middle."""
     await furnish(database_url)
-    pool = await create_pool(database_url, size=1, custom_plans=True)
+    pool = await create_pool(database_url, size=1, by_index=True)
     scanned = []
     try:
         lists = ApplicationLists(pool)

@@ -2,7 +2,7 @@
 
 import uuid
 
-from services.registry.lists import Filter
+from services.registry.filters import Filter
 from services.registry.schema import MIGRATIONS, SCHEMA
 from shared.postgres import connect, migrate
 from tests.integration.registry.house import House, session

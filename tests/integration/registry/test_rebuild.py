@@ -7,7 +7,7 @@ import pytest
 
 from services.registry import rebuild as module
 from services.registry.event_store import EventStore
-from services.registry.lists import Filter, Order
+from services.registry.filters import Filter, Order
 from services.registry.rebuild import LogDamaged, rebuild
 from tests.integration.registry.house import House
 from tests.integration.registry.test_cli import printed, refusal
