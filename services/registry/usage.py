@@ -76,11 +76,17 @@ class UsageRecords:
             for row in rows
         ]
 
+    async def of_last_day(self, application_id: str) -> int:
+        """Return how often an application was used in the last 24 hours, to the hour."""
+        count: int = await self._pool.fetchval(_OF_LAST_DAY, application_id)
+        return count
+
     async def prune(self, keep: timedelta) -> int:
-        """Remove a batch of what is too old; return how many days of use."""
-        rows = await self._pool.fetch(_PRUNE, keep.days, PRUNE_ROWS)
+        """Remove a batch of what is too old; return how many days or hours of use."""
+        days = await self._pool.fetch(_PRUNE, keep.days, PRUNE_ROWS)
+        hours = await self._pool.fetch(_PRUNE_HOURS, PRUNE_ROWS)
         await self._pool.execute(_PRUNE_REPORTERS, REPORTER_DAYS)
-        return len(rows)
+        return max(len(days), len(hours))
 
     async def prune_forever(self, keep: timedelta) -> None:
         """Remove what is too old, a batch at a time, until cancelled."""
@@ -107,6 +113,11 @@ WITH told AS (
         ON CONFLICT (application_id, secret_id, day) DO UPDATE
        SET count        = u.count + excluded.count,
            last_used_at = greatest(u.last_used_at, excluded.last_used_at)
+), counted_by_hour AS (
+    -- A report tells of some seconds: all of it is of the hour of the last use.
+    INSERT INTO registry.usage_hours AS h (application_id, hour, count)
+    SELECT application_id, date_trunc('hour', last_used_at), sum(count) FROM told GROUP BY 1, 2
+        ON CONFLICT (application_id, hour) DO UPDATE SET count = h.count + excluded.count
 )
 UPDATE registry.applications a
    SET last_used_at = l.last_used_at
@@ -119,6 +130,21 @@ SELECT day, secret_id, count, last_used_at
   FROM registry.usage
  WHERE application_id = $1 AND day > (now() AT TIME ZONE 'UTC')::date - $2::integer
  ORDER BY day DESC, last_used_at DESC
+"""
+_OF_LAST_DAY = """
+SELECT coalesce(sum(count), 0)::bigint
+  FROM registry.usage_hours
+ WHERE application_id = $1 AND hour > now() - interval '24 hours'
+"""
+_PRUNE_HOURS = """
+DELETE FROM registry.usage_hours
+ WHERE (application_id, hour) IN (
+    SELECT application_id, hour
+      FROM registry.usage_hours
+     WHERE hour < now() - interval '25 hours'
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED)
+RETURNING 1
 """
 # The last day of a secret stays: since when it has not been used is what it is asked for. Every
 # replica prunes: none waits for rows that another one removes.

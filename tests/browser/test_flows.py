@@ -8,8 +8,10 @@ from typing import Any
 from playwright.async_api import Error, Page, expect
 
 from services.registry.filters import Filter
+from shared.problem import KEYS_MISSING
 from tests.browser.conftest import NARROW, Desk, log_in
 from tests.integration.pages.visitor import PASSWORD
+from tests.support.eventually import eventually
 
 
 async def names(desk: Desk) -> list[str]:
@@ -165,8 +167,9 @@ async def add_refused(page: Page, name: str) -> None:
 
 
 async def test_a_session_that_ends_in_a_dialog_costs_nothing_typed(desk: Desk) -> None:
-    """Login, and back to the form as it was."""
+    """Login, and back to the dialog as it was, on the page it was opened from."""
     page = await desk.logged_in()
+    await page.goto("/my-user?status=active")
     await page.get_by_role("link", name="Add Application").click()
     dialog = page.get_by_role("dialog")
     await dialog.get_by_label("Application Name").fill("Half done")
@@ -177,9 +180,36 @@ async def test_a_session_that_ends_in_a_dialog_costs_nothing_typed(desk: Desk) -
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Log in").click()
 
-    await expect(page.get_by_label("Application Name")).to_have_value("Half done")
-    await page.get_by_role("button", name="Create").click()
-    await expect(page.locator("#client-secret")).to_be_visible()
+    await expect(dialog.get_by_label("Application Name")).to_have_value("Half done")
+    await page.wait_for_url("**/my-user?status=active")
+    await dialog.get_by_role("button", name="Create").click()
+    await expect(dialog.locator("#client-secret")).to_be_visible()
+    await dialog.get_by_role("link", name="Close").click()
+    await expect(page.locator("td.name", has_text="Half done")).to_be_visible()
+    await expect(dialog).to_be_hidden()
+
+
+async def test_keys_that_vanish_while_the_page_is_open_are_said_in_the_dialog(desk: Desk) -> None:
+    """Nothing is added, and once they are there again it goes on."""
+    page = await desk.logged_in()
+    await page.get_by_role("link", name="Add Application").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Application Name").fill("Too early")
+    desk.api.issuer.keys.clear()
+    other = await page.context.new_page()
+
+    async def missing() -> bool:
+        await other.goto("/my-user")
+        return await other.get_by_text(KEYS_MISSING).count() > 0
+
+    await eventually(missing, 40)
+    await dialog.get_by_role("button", name="Create").click()
+    await expect(dialog).to_contain_text(KEYS_MISSING)
+    await expect(dialog.get_by_label("Application Name")).to_have_value("Too early")
+    await page.goto("/my-user")
+    await expect(page.get_by_role("alert")).to_have_text(KEYS_MISSING)
+    await expect(page.get_by_role("button", name="Add Application")).to_be_disabled()
+    assert await names(desk) == ["caller"]
 
 
 async def test_a_double_click_adds_one(desk: Desk) -> None:

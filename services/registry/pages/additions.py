@@ -29,7 +29,7 @@ from services.registry.refusals import problem_of
 from services.registry.terms import FieldRefused
 from services.registry.views import ApplicationView, ApplicationViews
 from shared.config import Scope, Settings
-from shared.problem import KEYS_MISSING, Problem
+from shared.problem import KEYS_MISSING
 
 SYSTEM = "/system/oauth-applications"
 
@@ -90,7 +90,11 @@ class Additions:
         self, request: Request, visit: Visit, form: Form, *, for_others: bool
     ) -> Response:
         if visit.keys_missing:
-            raise Problem(503, KEYS_MISSING)
+            # In the form, so that nothing that was typed is lost.
+            missing = {"": KEYS_MISSING}
+            return await self._form(
+                request, visit, form, for_others=for_others, status=503, errors=missing
+            )
         names = ("form", "name", "description", "organization", "owner", "expires_at", "active")
         draws = draws_of(visit, *(form.text(one) for one in names), form.texts("scopes"))
         before = await sent_before(self._store, draws)

@@ -284,10 +284,10 @@ class ApplicationPages:
         """Return what will stop, in a sentence."""
         if view.last_used_at is None:
             return "It has never been used."
-        count = sum(one.count for one in await self._usage.of(view.id, days=2))
+        count = await self._usage.of_last_day(view.id)
         if count == 0:
             return f"It was used last {ago(view.last_used_at)}."
-        return f"Used {times(count)} today and yesterday, last {ago(view.last_used_at)}."
+        return f"Used {times(count)} in the last 24 hours, last {ago(view.last_used_at)}."
 
     async def _change(
         self, request: Request, visit: Visit, form: Form, command: Change, notice: str

@@ -19,7 +19,7 @@ ROWS = 25
 # More organizations than these are not listed to choose from, but named.
 LISTED = 25
 STATUSES: Mapping[str, str] = {"active": "Active", "inactive": "Inactive", "expired": "Expired"}
-PARAMETERS = ("name", "organization", "of", "status", "owner", "sort", "cursor")
+PARAMETERS = ("name", "organization", "of", "status", "owner", "sort", "cursor", "open")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,8 +127,10 @@ class Site:
         """Return a page. `back`, which anybody can put into an address, stays within this site."""
         if "back" in values:
             values["back"] = local(values["back"])
+        # The dialog that a login came in between.
+        reopened = local(request.query_params.get("open", ""), "")
         html = self._templates.get_template(template).render(
-            visit=visit, path=request.url.path, **values
+            visit=visit, path=request.url.path, reopened=reopened, **values
         )
         return Response(html, status, headers=HEADERS, media_type="text/html")
 
@@ -255,11 +257,14 @@ def reads_pages(request: Request) -> bool:
 
 
 def to_login(request: Request, form: Form | None = None, *, can_be_shown: bool = True) -> Response:
-    """Send somebody to log in, and back to this page; what was typed comes along."""
+    """Send somebody to log in, and back to this page or dialog; what was typed comes along."""
     query = list(request.query_params.multi_items()) if form is None else form.kept(*KEPT)
     here = request.url.path if not query else f"{request.url.path}?{urlencode(query)}"
-    if form is not None and not can_be_shown:
-        here = local(form.text("back"))
+    back = local(dict(query).get("back", ""))
+    if not can_be_shown:
+        here = back
+    elif request.headers.get("dialog"):
+        here = f"{back}{'&' if '?' in back else '?'}{urlencode({'open': here})}"
     return away(request, f"{LOGIN}?{urlencode({'next': here})}")
 
 

@@ -121,6 +121,15 @@ dialog.addEventListener("close", () => {
   else opener?.focus();
 });
 
+// A login came in between: the dialog is opened again, once.
+const begun = document.querySelector("a[data-open]");
+if (begun) {
+  const here = new URL(location.href);
+  here.searchParams.delete("open");
+  history.replaceState(null, "", here);
+  open(begun);
+}
+
 // A page that comes back from the browser's memory may have been sent from before.
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();

@@ -1,13 +1,19 @@
 """Applications on the pages: added, changed, stopped, replaced, removed."""
 
 import re
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
+import msgspec
 import pytest
 
+from services.registry.clock import now
 from services.registry.filters import Filter
+from services.registry.usage import UsageRecords
 from shared.credentials import digest_of
 from shared.problem import KEYS_MISSING
+from shared.usage import UsageReport, Use
 from tests.integration.pages.visitor import (
     PASSWORD,
     Visitor,
@@ -235,19 +241,23 @@ async def test_an_edit_that_is_sent_twice_is_done_once(api: Api, olga: Visitor) 
 async def test_stopping_is_asked_about_and_says_what_will_stop(api: Api, olga: Visitor) -> None:
     """Activating is not."""
     application_id, _, _ = await olga.add("CI")
-    await api.house.pool.execute(
-        "INSERT INTO registry.usage (application_id, secret_id, day, count, last_used_at)"
-        " SELECT id, gen_random_uuid(), (now() AT TIME ZONE 'UTC')::date, 412, now()"
-        "   FROM registry.applications WHERE id = $1",
-        application_id,
+    moment = now() - timedelta(minutes=3)
+    used = Use(
+        application_id=application_id,
+        secret_id=str(uuid4()),
+        day=moment.date(),
+        count=412,
+        last_used_at=moment,
     )
-    await api.house.pool.execute(
-        "UPDATE registry.applications SET last_used_at = now() - interval '3 min'"
+    earlier = moment - timedelta(days=2)
+    before = msgspec.structs.replace(used, day=earlier.date(), last_used_at=earlier)
+    await UsageRecords(api.house.pool).take(
+        UsageReport(reporter=str(uuid4()), sequence=1, uses=[before, used])
     )
     base = f"/applications/{application_id}"
     await olga.get(f"{base}/deactivate?back=/my-user")
     assert "Are you sure you want to deactivate the application?" in olga.page
-    assert "Used 412 times today and yesterday, last 3 minutes ago." in olga.page
+    assert "Used 412 times in the last 24 hours, last 3 minutes ago." in olga.page
     assert "Yes, do it" in olga.page
     await olga.follow(await olga.send(f"{base}/deactivate"))
     assert "Deactivated successfully" in olga.page
