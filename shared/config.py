@@ -253,6 +253,7 @@ class Token(Section):
     max_staleness: Duration = timedelta(hours=1)
     private_key: Path = Path("oauth_private.key")
     public_key: Path = Path("oauth_public.key")
+    rotation_ahead: DurationOrZero = timedelta(minutes=10)
     projection: Path = Path("projection")
     projection_map_size: int = Field(default=4 * 2**30, ge=2**20)
     realm: str = "oauthapps"
@@ -371,6 +372,11 @@ class Settings(BaseSettings):
     def audience(self) -> str:
         """The `aud` of access tokens: the API they are for (RFC 9068, section 3)."""
         return self.token.audience or self.public_url
+
+    @property
+    def longest_token(self) -> timedelta:
+        """How long an access token is good at most."""
+        return self.token.lifetime
 
     @property
     def registry_url(self) -> str:

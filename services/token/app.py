@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.token.catch_up import CatchUp
-from services.token.keys import KeyRing
+from services.token.key_ring import KeyRing
 from services.token.projection import CONFIRM_SECONDS, Projection
 from services.token.projector import Projector
 from services.token.routes import TOKEN_PATHS, TokenEndpoint, routes

@@ -1,15 +1,19 @@
 """The command line of the token service: serve, keys, projection."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
 from services.token import keys as signing_keys
 from services.token.app import create_app
+from services.token.key_ring import is_due
 from services.token.projection import CursorMoved, Projection, ProjectionDamaged
+from services.token.rotation import KeyPlaces, RotationUnderWay
 from shared.clients import SnapshotHead, checksum
-from shared.config import Settings, with_port
+from shared.config import Settings, parse_duration, with_port
 from shared.console import fail, show, show_one
 from shared.failures import TransientFailure
 from shared.feed_client import FeedClient
@@ -62,33 +66,104 @@ def generate_keys(
 ) -> None:
     """Make the pair of signing keys; one that is there is never overwritten."""
     settings: Settings = context.obj
-    known: dict[str, signing_keys.Algorithm] = {
-        one.lower(): one for one in get_args(signing_keys.Algorithm)
-    }
-    if algorithm.lower() not in known:
-        message = "choose RS256, ES256 or EdDSA"
-        raise typer.BadParameter(message, param_hint="--algorithm")
+    chosen = _algorithm(algorithm)
     private = settings.in_var(settings.token.private_key)
     public = settings.in_var(settings.token.public_key)
     try:
-        key = signing_keys.generate(private, public, known[algorithm.lower()])
+        key = signing_keys.generate(private, public, chosen)
     except (signing_keys.KeyExists, signing_keys.KeyUnusable) as error:
         fail(str(error))
     row = {"algorithm": key.algorithm, "kid": key.kid}
     show_one({**row, "private_key": str(private), "public_key": str(public)}, as_json=as_json)
 
 
+@keys.command("rotate")
+def rotate_keys(
+    context: typer.Context,
+    algorithm: Annotated[
+        str | None, typer.Option(help="RS256, ES256 or EdDSA; that of the key before, if not said.")
+    ] = None,
+    ahead: Annotated[
+        str | None,
+        typer.Option(help="How long the next key is published before it signs, such as 10m or 0s."),
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Make the next key; it is published now, signs soon, and the one before stays published."""
+    settings: Settings = context.obj
+    try:
+        _places(settings).rotate(
+            algorithm=None if algorithm is None else _algorithm(algorithm),
+            ahead=settings.token.rotation_ahead if ahead is None else _duration(ahead),
+            lifetime=settings.longest_token,
+            now=datetime.now(UTC),
+        )
+    except (signing_keys.KeyExists, signing_keys.KeyUnusable, RotationUnderWay) as error:
+        fail(str(error))
+    _show_keys(settings, as_json=as_json)
+
+
 @keys.command("list")
 def list_keys(context: typer.Context, *, as_json: Json = False) -> None:
-    """Show the signing keys, or why they cannot be used."""
-    settings: Settings = context.obj
-    private = settings.in_var(settings.token.private_key)
+    """Show the signing keys and their turns, or why they cannot be used."""
+    _show_keys(context.obj, as_json=as_json)
+
+
+def _show_keys(settings: Settings, *, as_json: bool) -> None:
+    places, now = _places(settings), datetime.now(UTC)
     try:
-        key = signing_keys.load(private, settings.in_var(settings.token.public_key))
+        usual, following, plan = places.read()
     except signing_keys.KeyUnusable as error:
         fail(str(error))
-    row = {"kid": key.kid, "algorithm": key.algorithm, "state": "current", "file": str(private)}
-    show([row], ["kid", "algorithm", "state", "file"], as_json=as_json)
+    rows: list[dict[str, Any]] = []
+
+    def add(key: signing_keys.SigningKey, state: str, file: Path, **when: datetime) -> None:
+        row = {"kid": key.kid, "algorithm": key.algorithm, "state": state, "file": str(file)}
+        rows.append({**row, "signs_from": None, "published_until": None, **when})
+
+    if following is None or plan.successor is None:
+        add(usual, "current", places.private)
+    elif is_due(plan, now):
+        add(following, "current", places.next_private)
+    else:
+        add(usual, "current", places.private)
+        add(following, "next", places.next_private, signs_from=plan.successor.signs_from)
+    shown = {row["kid"] for row in rows}
+    for one in plan.predecessors:
+        if one.jwk["kid"] in shown:
+            rows[0]["published_until"] = one.published_until
+        elif one.published_until > now:
+            row = {"kid": one.jwk["kid"], "algorithm": one.jwk["alg"], "state": "previous"}
+            more = {"file": None, "signs_from": None, "published_until": one.published_until}
+            rows.append({**row, **more})
+    columns = ["kid", "algorithm", "state", "signs_from", "published_until", "file"]
+    show(rows, columns, as_json=as_json)
+
+
+def _places(settings: Settings) -> KeyPlaces:
+    return KeyPlaces(
+        settings.in_var(settings.token.private_key), settings.in_var(settings.token.public_key)
+    )
+
+
+def _algorithm(name: str) -> signing_keys.Algorithm:
+    known: dict[str, signing_keys.Algorithm] = {
+        one.lower(): one for one in get_args(signing_keys.Algorithm)
+    }
+    if name.lower() not in known:
+        message = "choose RS256, ES256 or EdDSA"
+        raise typer.BadParameter(message, param_hint="--algorithm")
+    return known[name.lower()]
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        found = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--ahead") from None
+    assert isinstance(found, timedelta)  # noqa: S101 - it is what a text becomes
+    return found
 
 
 @projection.command("status")

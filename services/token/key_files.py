@@ -53,6 +53,18 @@ def write_pair(private_path: Path, public_path: Path, key: PrivateKey) -> None:
             draft.unlink(missing_ok=True)
 
 
+def replace_file(path: Path, content: bytes, mode: int) -> None:
+    """Put a file in the place of another, whole or not at all. Raises OSError."""
+    drafts: list[Path] = []
+    try:
+        _draft(path, content, mode, drafts)
+        drafts[0].replace(path)
+        sync(path.parent)
+    finally:
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
+
+
 def _draft(path: Path, content: bytes, mode: int, drafts: list[Path]) -> None:
     """Write a file beside its place, with its final mode before its first byte."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,14 +97,15 @@ def _name_both(drafts: list[Path], paths: tuple[Path, Path]) -> None:
             raise _exists(error.filename2) from None
         raise
     for folder in {path.parent for path in paths}:
-        _sync(folder)
+        sync(folder)
 
 
 def _exists(path: Path | str) -> KeyExists:
     return KeyExists(f"{path} exists and is not overwritten; move it away to make new keys")
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Make the names in a folder last beyond a loss of power. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     # Some file systems cannot; the files themselves are on disk already.
     with contextlib.suppress(OSError):

@@ -1,12 +1,11 @@
-"""The signing keys: made, judged, and noticed when they change.
+"""The signing keys: made, read and judged.
 
 The key decides the algorithm: RSA of 2048 bits or more → RS256, P-256 → ES256, Ed25519 → EdDSA.
-Without usable keys the service runs and says why; when they appear it goes on by itself.
 """
 
 import base64
 import hashlib
-import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,14 +26,11 @@ from services.token.key_files import (
     write_pair,
     wrong_kind,
 )
-from shared.logs import get_logger
 
-__all__ = ["Algorithm", "KeyExists", "KeyRing", "KeyUnusable", "SigningKey", "generate", "load"]
+__all__ = ["Algorithm", "KeyExists", "KeyUnusable", "SigningKey", "generate", "load", "new_key"]
 
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
 RSA_BITS = 2048
-# How often the files are looked at.
-LOOK_SECONDS = 1.0
 # RFC 7638, section 3.2, and RFC 8037, section 2: what of a key the thumbprint covers.
 _THUMBPRINT_MEMBERS = {
     "RSA": ("e", "kty", "n"),
@@ -42,7 +38,6 @@ _THUMBPRINT_MEMBERS = {
     "OKP": ("crv", "kty", "x"),
 }
 _SIGNATURES = get_default_algorithms()
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,22 +60,29 @@ def generate(private_path: Path, public_path: Path, algorithm: Algorithm) -> Sig
 
     Raises KeyExists, and KeyUnusable when the files cannot be written.
     """
-    write_pair(private_path, public_path, _new_key(algorithm))
+    write_pair(private_path, public_path, new_key(algorithm))
     return load(private_path, public_path)
 
 
-def load(private_path: Path, public_path: Path) -> SigningKey:
-    """Return the pair of two PEM files. Raises KeyUnusable, which says what to do."""
+def load(
+    private_path: Path, public_path: Path, *, also: Collection[str] = frozenset()
+) -> SigningKey:
+    """Return the pair of two PEM files. Raises KeyUnusable, which says what to do.
+
+    `also` are key ids whose public half may stand there too: the files of a pair are replaced one
+    after the other.
+    """
     private = read_private(private_path)
     algorithm = _algorithm_of(private, private_path)
     public = read_public(public_path, private_path)
-    if _encoded(private.public_key()) != _encoded(public):
+    signature = _SIGNATURES[algorithm]
+    is_pair = _encoded(private.public_key()) == _encoded(public)
+    if not is_pair and _kid_of(public) not in also:
         message = (
             f"{public_path}: is not the public key of {private_path}; "
             f"`openssl pkey -in {private_path} -pubout -out {public_path}` makes it"
         )
         raise KeyUnusable(message)
-    signature = _SIGNATURES[algorithm]
     jwk = signature.to_jwk(private.public_key(), as_dict=True)
     kid = thumbprint(jwk)
     members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
@@ -93,6 +95,16 @@ def load(private_path: Path, public_path: Path) -> SigningKey:
     )
 
 
+def _kid_of(public: PublicKey) -> str | None:
+    if isinstance(public, rsa.RSAPublicKey):
+        return thumbprint(_SIGNATURES["RS256"].to_jwk(public, as_dict=True))
+    if isinstance(public, ed25519.Ed25519PublicKey):
+        return thumbprint(_SIGNATURES["EdDSA"].to_jwk(public, as_dict=True))
+    if isinstance(public.curve, ec.SECP256R1):
+        return thumbprint(_SIGNATURES["ES256"].to_jwk(public, as_dict=True))
+    return None
+
+
 def thumbprint(jwk: dict[str, Any]) -> str:
     """Return the SHA-256 thumbprint of a public key, base64url without padding (RFC 7638)."""
     members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
@@ -100,50 +112,8 @@ def thumbprint(jwk: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).decode().rstrip("=")
 
 
-class KeyRing:
-    """The keys in force. Between two looks at the files, asking for one compares two clocks."""
-
-    def __init__(self, private_path: Path, public_path: Path) -> None:
-        self._paths = (private_path, public_path)
-        self._seen: object = None
-        self._look_at = -float("inf")
-        self._current: SigningKey | None = None
-        self.trouble: str | None = "the signing keys have not been read yet"
-
-    def current(self) -> SigningKey | None:
-        """Return the key that signs, or None; `trouble` then says why."""
-        now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
-            self._look()
-        return self._current
-
-    def published(self) -> list[SigningKey]:
-        """Return every key that a token in use may be signed with: what the JWKS lists."""
-        current = self.current()
-        return [] if current is None else [current]
-
-    def _look(self) -> None:
-        seen = [_fingerprint(path) for path in self._paths]
-        # Read again as long as there is trouble: not all that is mended shows in the fingerprint.
-        if seen == self._seen and self._current is not None:
-            return
-        self._seen = seen
-        try:
-            self._current = load(*self._paths)
-        except KeyUnusable as error:
-            self._current = None
-            if self.trouble != str(error):
-                self.trouble = str(error)
-                log.warning("signing keys cannot be used", reason=self.trouble)
-        else:
-            self.trouble = None
-            log.info(
-                "signing keys loaded", algorithm=self._current.algorithm, kid=self._current.kid
-            )
-
-
-def _new_key(algorithm: Algorithm) -> PrivateKey:
+def new_key(algorithm: Algorithm) -> PrivateKey:
+    """Return a private key for an algorithm."""
     match algorithm:
         case "RS256":
             return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
@@ -170,11 +140,3 @@ def _encoded(key: PublicKey) -> bytes:
     return key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-
-
-def _fingerprint(path: Path) -> tuple[int, ...] | str:
-    try:
-        found = path.stat()
-    except OSError as error:
-        return type(error).__name__
-    return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_ctime_ns)

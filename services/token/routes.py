@@ -26,7 +26,7 @@ from services.token.errors import (
     ServerError,
 )
 from services.token.grant import check_grant_type, check_resources, granted_scope
-from services.token.keys import KeyRing
+from services.token.key_ring import KeyRing
 from services.token.metadata import metadata_of, metadata_path
 from services.token.parameters import parse
 from services.token.projection import Projection
@@ -183,7 +183,7 @@ def routes(settings: Settings, keys: KeyRing) -> Sequence[Route]:
     async def jwks(_request: Request) -> Response:
         published = keys.published()
         return json_response(
-            {"keys": [key.jwk for key in published]},
+            {"keys": published},
             # Who finds none shall look again soon.
             headers={"Cache-Control": "public, max-age=300" if published else "no-cache"},
         )

@@ -6,15 +6,22 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import httpx
+import jwt
 import pytest
 
 from services.token import cli
+from services.token.app import create_app
 from services.token.projection import Projection
 from shared.clients import SnapshotHead
-from tests.integration.token.house import House
+from tests.integration.token.house import House, is_ready, serving
 from tests.integration.token.test_processes import environment
+from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.unit.token.factories import Application
 
@@ -57,6 +64,62 @@ async def test_keys_are_generated_listed_and_never_overwritten(house: House) -> 
     assert (made["kid"], "current") == (listed["kid"], listed["state"])
     os.chmod(made["private_key"], 0o644)  # noqa: PTH101
     assert_one_line(await run(house, "keys", "list"), "chmod 600")
+
+
+async def test_keys_are_rotated_with_a_time_ahead(house: House) -> None:
+    """One at a time; `keys list` says whose turn is when."""
+    assert_one_line(await run(house, "keys", "rotate"), "no such file", "keys generate")
+    made = await printed(house, "keys", "generate", "--algorithm", "ES256")
+    assert (await run(house, "keys", "rotate", "--ahead", "soon")).returncode == 2
+    planned = await printed(house, "keys", "rotate", "--algorithm", "rs256", "--ahead", "1h")
+
+    assert [(one["state"], one["algorithm"]) for one in planned] == [
+        ("current", "ES256"),
+        ("next", "RS256"),
+    ]
+    assert planned == await printed(house, "keys", "list")
+    assert planned[0]["kid"] == made["kid"]
+    assert planned[1]["signs_from"] < planned[0]["published_until"]
+    assert_one_line(await run(house, "keys", "rotate"), "under way", "wait until then")
+
+
+async def test_no_request_is_refused_while_keys_are_rotated(house: House) -> None:
+    """Two services on one folder: each token is verified by what both publish at that moment."""
+    async with house.ready() as http, other_on(house) as second:
+        services = (http, second)
+        kids = set()
+        for _ in range(3):
+            rotated = await printed(house, "keys", "rotate", "--ahead", "0s")
+            wanted = rotated[0]["kid"]
+
+            async def signs(wanted: str = wanted) -> bool:
+                signed = []
+                for one in services:
+                    answer = await one.post("/oauth2-token", data=house.request())
+                    answer.raise_for_status()
+                    token = answer.json()["access_token"]
+                    signed.append(jwt.get_unverified_header(token)["kid"])
+                    jwks = (await one.get("/.well-known/jwks.json")).json()
+                    key = jwt.PyJWKSet.from_dict(jwks)[signed[-1]]
+                    jwt.decode(token, key, audience="https://api.example")
+                return signed == [wanted, wanted]
+
+            await eventually(signs)
+            kids.add(wanted)
+        assert len(kids) == 3
+
+
+@asynccontextmanager
+async def other_on(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve a second token service with the same keys, and a copy of its own of the clients."""
+    port = free_port()
+    settings = house.settings(projection=Path("projection-2"))
+    async with (
+        serving(create_app(settings), port),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+    ):
+        await eventually(lambda: is_ready(http))
+        yield http
 
 
 async def test_an_unknown_algorithm_is_a_usage_error(house: House) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.token import keys
-from services.token.keys import Algorithm, KeyExists, KeyRing, KeyUnusable, generate, load
+from services.token import key_ring, keys
+from services.token.key_ring import KeyRing
+from services.token.keys import Algorithm, KeyExists, KeyUnusable, generate, load, thumbprint
 
 
 def openssl(*arguments: str | Path) -> None:
@@ -233,8 +234,8 @@ def test_the_thumbprint_is_the_one_of_the_rfc() -> None:
     }
     okp = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 
-    assert keys.thumbprint(rsa) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
-    assert keys.thumbprint(okp) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+    assert thumbprint(rsa) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+    assert thumbprint(okp) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 
 
 def test_the_jwk_has_nothing_private(private: Path, public: Path) -> None:
@@ -257,7 +258,7 @@ def test_the_jwk_has_nothing_private(private: Path, public: Path) -> None:
 @pytest.fixture
 def ring(private: Path, public: Path, monkeypatch: pytest.MonkeyPatch) -> KeyRing:
     """A ring that looks at the files whenever it is asked."""
-    monkeypatch.setattr(keys, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(key_ring, "LOOK_SECONDS", 0.0)
     return KeyRing(private, public)
 
 
@@ -285,7 +286,7 @@ def test_keys_are_noticed_when_they_appear_vanish_and_are_replaced(
     assert ring.current() is None
 
     second = generate(private, public, "EdDSA")
-    assert [second.kid] == [one.kid for one in ring.published()]
+    assert [second.kid] == [one["kid"] for one in ring.published()]
 
 
 def test_a_key_that_could_not_be_read_for_a_moment_comes_back(
@@ -309,24 +310,26 @@ def test_the_files_are_looked_at_once_a_second_at_most(
 ) -> None:
     """A request costs a comparison of two clocks."""
     looks: list[Path] = []
-    real = keys._fingerprint
+    real = key_ring._fingerprint
 
     def watched(path: Path) -> object:
         looks.append(path)
         return real(path)
 
-    monkeypatch.setattr(keys, "_fingerprint", watched)
+    monkeypatch.setattr(key_ring, "_fingerprint", watched)
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     ring = KeyRing(private, public)
 
     for _ in range(50):
         ring.current()
-    assert [private, public] == looks
+    once = len(looks)
+    assert {private, public} <= set(looks)
+    assert len(set(looks)) == once
 
     now[0] += 1.0
     ring.current()
-    assert len(looks) == 4
+    assert len(looks) == 2 * once
 
 
 def test_a_draft_of_a_private_key_is_unreadable_to_others_before_its_first_byte(
