@@ -70,17 +70,25 @@ class BearerVerifier:
             await end(self._refresh)
         await self._http.aclose()
 
-    async def require_keys(self) -> None:
-        """Return if tokens can be issued at all. Raises NoSigningKeys, KeysUnavailable."""
+    async def require_keys(self, *, patience: float | None = None) -> None:
+        """Return if tokens can be issued at all; wait so many seconds at most for an answer.
+
+        Raises NoSigningKeys, KeysUnavailable.
+        """
         if not self._keys:
-            await self._read_keys()
-        elif self._age() > KEYS_SECONDS and (self._refresh is None or self._refresh.done()):
+            await asyncio.wait([self._begin_reading()], timeout=patience)
+        elif self._age() > KEYS_SECONDS:
             # Beside the request: a token service that hangs must not make ours hang.
-            self._refresh = asyncio.create_task(self._read_keys())
+            self._begin_reading()
         if self._keys is None:
             raise KeysUnavailable("the token service's keys could not be read yet")
         if not self._keys:
             raise NoSigningKeys
+
+    def _begin_reading(self) -> asyncio.Task[None]:
+        if self._refresh is None or self._refresh.done():
+            self._refresh = asyncio.create_task(self._read_keys())
+        return self._refresh
 
     async def verify(self, token: str) -> AccessToken:
         """Return what a token says. Raises TokenRefused, NoSigningKeys, KeysUnavailable."""

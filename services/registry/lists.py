@@ -5,7 +5,7 @@ independent: there a sample decides whether to walk or to collect (`list_stateme
 """
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,10 +41,20 @@ _WITH_NAMES = ("name_key", "organization_key")
 
 
 class _Place(msgspec.Struct, frozen=True, array_like=True):
-    """Which walk, and the keys of the last application that was shown."""
+    """Which walk, the keys of an application on it, and whether to go on backwards from there."""
 
     walk: int
     keys: list[str]
+    backwards: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page of a list, and the cursors of the pages beside it, if there are any."""
+
+    items: list[ApplicationView]
+    next_cursor: str | None = None
+    previous_cursor: str | None = None
 
 
 class ApplicationLists:
@@ -58,27 +68,50 @@ class ApplicationLists:
         self, wanted: Filter, order: Order = BY_NAME, *, limit: int, cursor: str | None = None
     ) -> tuple[list[ApplicationView], str | None]:
         """Return a page and the cursor of the next one, if any. Raises InvalidCursor."""
+        found = await self.page_between(wanted, order, limit=limit, cursor=cursor)
+        return found.items, found.next_cursor
+
+    async def page_between(
+        self, wanted: Filter, order: Order = BY_NAME, *, limit: int, cursor: str | None = None
+    ) -> Page:
+        """Return a page and the cursors of those beside it. Raises InvalidCursor."""
         query = _identity(wanted, order)
-        walks = walks_of(wanted, order)
         place = None if cursor is None else place_of(cursor, query, _Place)
+        backwards = place is not None and place.backwards
+        way = replace(order, descending=order.descending != backwards)
+        walks = walks_of(wanted, way)
         number = 0 if place is None else place.walk
         if not 0 <= number < len(walks):
             raise InvalidCursor("Give a next_cursor of this list, or none.")
+        if backwards:
+            number = len(walks) - 1 - number
         after = None if place is None else _values(place, walks[number])
-        narrowed = await self.narrowed(wanted, walks[number], order, after)
+        narrowed = await self.narrowed(wanted, walks[number], way, after)
         found: list[tuple[int, asyncpg.Record]] = []
         while number < len(walks) and len(found) <= limit:
             sql, values = statement(
-                narrowed, walks[number], order, limit=limit + 1 - len(found), after=after
+                narrowed, walks[number], way, limit=limit + 1 - len(found), after=after
             )
             found += [(number, row) for row in await self._pool.fetch(sql, *values)]
             number, after = number + 1, None
-        items = [view_of(row) for _, row in found[:limit]]
-        if len(found) <= limit:
-            return items, None
-        last, row = found[limit - 1]
-        keys = [_text(row[key]) for key in walks[last].keys]
-        return items, cursor_of(query, _Place(last, keys))
+        goes_on = len(found) > limit
+        if backwards and not goes_on:
+            # The first page is a whole one, whatever was removed or added meanwhile.
+            return await self.page_between(wanted, order, limit=limit)
+        found = found[:limit]
+        if backwards:
+            found = [(len(walks) - 1 - at, row) for at, row in reversed(found)]
+            walks = walks[::-1]
+
+        def beside(at: int, row: asyncpg.Record, *, backwards: bool = False) -> str:
+            keys = [_text(row[key]) for key in walks[at].keys]
+            return cursor_of(query, _Place(at, keys, backwards))
+
+        return Page(
+            items=[view_of(row) for _, row in found],
+            next_cursor=beside(*found[-1]) if found and (goes_on or backwards) else None,
+            previous_cursor=beside(*found[0], backwards=True) if found and place else None,
+        )
 
     async def narrowed(
         self,

@@ -44,6 +44,7 @@ class Grid:
     has_many_organizations: bool
     is_filtered: bool
     first: str | None
+    previous: str | None
     next: str | None
     here: str
 
@@ -125,14 +126,14 @@ class Grids:
         cursor = query.get("cursor")
         order = order_of(query)
         try:
-            items, after = await self._lists.page(wanted, order, limit=ROWS, cursor=cursor)
+            page = await self._lists.page_between(wanted, order, limit=ROWS, cursor=cursor)
         except InvalidCursor:
             # An old link, or the user moved to another organization: begin with the first page.
             cursor = None
-            items, after = await self._lists.page(wanted, order, limit=ROWS)
+            page = await self._lists.page_between(wanted, order, limit=ROWS)
         return Grid(
             path=path,
-            items=items,
+            items=page.items,
             columns={by: _column(by, label, order, link) for by, label in _LABELS.items()},
             filters={key: query.get(key, "") for key in ("name", "of", "status", "owner", "sort")},
             chosen=frozenset(chosen),
@@ -140,7 +141,8 @@ class Grids:
             has_many_organizations=len(organizations) > LISTED,
             is_filtered=bool(kept),
             first=None if cursor is None else link(),
-            next=None if after is None else link(cursor=after),
+            previous=page.previous_cursor and link(cursor=page.previous_cursor),
+            next=page.next_cursor and link(cursor=page.next_cursor),
             here=link() if cursor is None else link(cursor=cursor),
         )
 

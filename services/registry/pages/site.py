@@ -32,6 +32,8 @@ from shared.resource_server import BearerVerifier, KeysUnavailable, NoSigningKey
 log = get_logger(__name__)
 LOGIN = "/login"
 HOME = "/my-user"
+# How long a page waits to learn whether there are signing keys; it is shown in any case.
+KEYS_PATIENCE_SECONDS = 0.2
 # Nothing from elsewhere, nothing inline, in no frame; nothing is kept by browser or proxy, so that
 # the button that goes back never shows a secret again.
 HEADERS = {
@@ -242,7 +244,7 @@ class Site:
 
     async def _keys_missing(self) -> bool:
         try:
-            await self._verifier.require_keys()
+            await self._verifier.require_keys(patience=KEYS_PATIENCE_SECONDS)
         except NoSigningKeys:
             return True
         except TransientFailure:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -102,6 +103,44 @@ async def test_every_order_is_kept_across_pages(
     assert sorted(whole, key=KEYS[sort], reverse=descending) == whole
     for limit in (1, 4, 9):
         assert whole == await all_pages(furnished, Filter(), Order(sort, descending), limit)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", SORTS)
+async def test_every_page_leads_back_to_the_one_before(
+    furnished: House,
+    sort: Sort,
+    descending: bool,  # noqa: FBT001
+) -> None:
+    """Also across the stretches that an order is made of, and with a filter by name."""
+    for wanted in (Filter(), Filter(name="a"), Filter(active=True)):
+        order = Order(sort, descending)
+        pages = [await furnished.lists.page_between(wanted, order, limit=3)]
+        while (cursor := pages[-1].next_cursor) is not None:
+            pages.append(await furnished.lists.page_between(wanted, order, limit=3, cursor=cursor))
+        assert pages[0].previous_cursor is None
+        for before, page in reversed(list(pairwise(pages))):
+            back = await furnished.lists.page_between(
+                wanted, order, limit=3, cursor=page.previous_cursor
+            )
+            assert back.items == before.items
+            forth = await furnished.lists.page_between(
+                wanted, order, limit=3, cursor=back.next_cursor
+            )
+            assert forth.items == page.items
+
+
+async def test_the_way_back_ends_in_a_whole_first_page(furnished: House) -> None:
+    """Although something was removed in front meanwhile."""
+    first = await furnished.lists.page_between(Filter(), limit=3)
+    second = await furnished.lists.page_between(Filter(), limit=3, cursor=first.next_cursor)
+    await furnished.pool.execute(
+        "DELETE FROM registry.applications WHERE id = $1", first.items[0].id
+    )
+    back = await furnished.lists.page_between(Filter(), limit=3, cursor=second.previous_cursor)
+
+    assert back.items == [*first.items[1:], second.items[0]]
+    assert back.previous_cursor is None
 
 
 FILTERS: dict[str, tuple[Filter, Callable[[ApplicationView], bool]]] = {
