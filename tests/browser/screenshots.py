@@ -24,6 +24,10 @@ SELECT a.id, s.id, (now() AT TIME ZONE 'UTC')::date - n,
   JOIN registry.application_secrets s ON s.application_id = a.id
   CROSS JOIN generate_series(0, 29) AS n
 """
+_HOURS = """
+INSERT INTO registry.usage_hours (application_id, hour, count)
+SELECT id, date_trunc('hour', now()), 412 FROM registry.applications
+"""
 _LAST_USED = """
 UPDATE registry.applications
    SET last_used_at = now() - interval '3 min' * (1 + abs(hashtext(name)) % 200)
@@ -62,6 +66,7 @@ async def _furnish(desk: Desk) -> None:
         "UPDATE registry.users SET name = 'Ada Lovelace' WHERE id = $1", ada.id
     )
     await api.house.pool.execute(_USES)
+    await api.house.pool.execute(_HOURS)
     await api.house.pool.execute(_LAST_USED)
     rows = await api.house.lists.page(Filter(), limit=50)
     paused = next(one.id for one in rows[0] if one.name == "Payroll bridge")
