@@ -10,6 +10,8 @@ from datetime import datetime
 
 import msgspec
 
+from shared.events import PublicKey
+
 
 class SecretRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One secret of a client. `digest` as `shared.credentials.digest_of` makes it."""
@@ -23,10 +25,18 @@ class SecretRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return f"SecretRecord(id={self.id!r})"
 
 
-class ClientRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A client that exists. `not_before` refuses access tokens issued earlier.
+class RevokedToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One access token that was revoked before its time, by its `jti`."""
 
-    From `expires_at` on it obtains none.
+    jti: str
+    expires_at: datetime
+
+
+class ClientRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A client that exists. `not_before` refuses access tokens issued earlier, `revoked` some.
+
+    From `expires_at` on it obtains none. `keys` are public JWKs, by which it may authenticate with
+    assertions; `token_seconds` is the lifetime of its tokens, if it has one of its own.
     """
 
     client_id: str
@@ -38,6 +48,9 @@ class ClientRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     secrets: tuple[SecretRecord, ...]
     not_before: datetime | None = None
     expires_at: datetime | None = None
+    keys: tuple[PublicKey, ...] = ()
+    token_seconds: int | None = None
+    revoked: tuple[RevokedToken, ...] = ()
 
 
 class SnapshotHead(msgspec.Struct, frozen=True, kw_only=True):

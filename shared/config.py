@@ -29,6 +29,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+# What an application may have instead of `token.lifetime`.
+LONGEST_OF_AN_APPLICATION = timedelta(days=1)
 ENVIRONMENT_PREFIX = "OAUTHAPPS_"
 CONFIG_VARIABLE = "OAUTHAPPS_CONFIG"
 VAR_VARIABLE = "OAUTHAPPS_VAR"
@@ -219,6 +221,20 @@ class Scope(Section):
     administrators_only: bool = False
 
 
+class Resource(Section):
+    """An API that access tokens can be asked for by name (RFC 8707); no scopes are all."""
+
+    scopes: tuple[str, ...] | None = None
+    lifetime: Duration | None = None
+
+
+class FailureLimits(Section):
+    """How many wrong credentials are looked at in a minute; 0 is no limit."""
+
+    per_client_and_minute: int = Field(default=60, ge=0)
+    per_address_and_minute: int = Field(default=600, ge=0)
+
+
 class Registry(Section):
     """The registry: pages, REST API, log and feeds."""
 
@@ -264,6 +280,10 @@ class Token(Section):
     catch_ups_per_second: float = Field(default=20, gt=0)
     usage_interval: Duration = timedelta(seconds=10)
     usage_entries: int = Field(default=20_000, ge=1)
+    failures: FailureLimits = FailureLimits()
+    assertion_lifetime: Duration = timedelta(minutes=5)
+    dpop_nonce: bool = False
+    dpop_lifetime: Duration = timedelta(minutes=1)
     cors: Cors = Cors()
 
 
@@ -336,10 +356,15 @@ class Settings(BaseSettings):
     bus: Bus = Bus()
     internal: Internal = Internal()
     logs: Logs = Logs()
+    resources: dict[str, Resource] = {}
     scopes: dict[str, Scope] = Field(
         default={
             "applications:read": Scope(description="See the applications of the owner"),
             "applications:write": Scope(description="Change the applications of the owner"),
+            "introspection": Scope(
+                description="Ask the token service about all access tokens",
+                administrators_only=True,
+            ),
             "events:read": Scope(
                 description="Follow the events of all applications", administrators_only=True
             ),
@@ -376,7 +401,8 @@ class Settings(BaseSettings):
     @property
     def longest_token(self) -> timedelta:
         """How long an access token is good at most."""
-        return self.token.lifetime
+        named = [one.lifetime for one in self.resources.values() if one.lifetime is not None]
+        return max(self.token.lifetime, LONGEST_OF_AN_APPLICATION, *named)
 
     @property
     def registry_url(self) -> str:

@@ -26,6 +26,26 @@ class SecretFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKey:
+    """A key that an application signs assertions with, as a JWK (RFC 7517): its public half."""
+
+    kty: str
+    kid: str
+    alg: str
+    n: str | None = None
+    e: str | None = None
+    crv: str | None = None
+    x: str | None = None
+    y: str | None = None
+
+    @property
+    def jwk(self) -> dict[str, str]:
+        """The members that it has."""
+        members = ((one.name, getattr(self, one.name)) for one in fields(self))
+        return {name: value for name, value in members if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationEvent:
     """What every event of an application's stream says."""
 
@@ -45,6 +65,8 @@ class ApplicationCreated(ApplicationEvent):
     secret: SecretFacts
     description: str = ""
     expires_at: datetime | None = None
+    keys: tuple[PublicKey, ...] = ()
+    token_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +81,8 @@ class ApplicationUpdated(ApplicationEvent):
     description: str = ""
     scopes: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    keys: tuple[PublicKey, ...] = ()
+    token_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +119,17 @@ class ApplicationSecretRevoked(ApplicationEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokensRevoked(ApplicationEvent):
-    """Access tokens issued to the client before this moment must be refused."""
+    """Access tokens issued to the client must be refused.
+
+    All that were issued before `not_before`; and the one with this `jti`, if one is named, revoked
+    at `revoked_at`, which would have been good until `token_expires_at`. With a `jti` the other
+    moment is the one that was in force, or the beginning of 1970.
+    """
 
     not_before: datetime
+    jti: str | None = None
+    revoked_at: datetime | None = None
+    token_expires_at: datetime | None = None
 
 
 Event = (

@@ -1,6 +1,6 @@
 """The registry's internal interface, as token service and notifier call it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -11,6 +11,7 @@ import msgspec
 from shared.clients import ClientRecord, SnapshotHead
 from shared.envelope import Page, decode_page
 from shared.failures import PermanentFailure, TransientFailure
+from shared.revocation import TokenRevocation
 from shared.usage import UsageReport
 
 ANSWER_SECONDS = 10.0
@@ -89,12 +90,22 @@ class FeedClient:
 
         Raises ReportRefused when it will never be taken, RegistryUnavailable, RegistryRefused.
         """
+        await self._tell("/internal/usage", report, refused=(400, 413, 422))
+
+    async def revoke_token(self, told: TokenRevocation) -> None:
+        """Tell that a client revoked one of its access tokens; again changes nothing.
+
+        Raises ReportRefused when the application is gone, RegistryUnavailable, RegistryRefused.
+        """
+        await self._tell("/internal/revocations", told, refused=(400, 404, 413, 422))
+
+    async def _tell(self, path: str, told: msgspec.Struct, *, refused: Collection[int]) -> None:
         try:
-            response = await self._http.post("/internal/usage", content=msgspec.json.encode(report))
+            response = await self._http.post(path, content=msgspec.json.encode(told))
         except httpx.HTTPError as error:
             message = f"registry: no answer ({type(error).__name__})"
             raise RegistryUnavailable(message) from None
-        if response.status_code in (400, 413, 422):
+        if response.status_code in refused:
             message = f"registry: answered with status {response.status_code}"
             raise ReportRefused(message)
         await _refuse(response)

@@ -6,16 +6,23 @@ token service is bridged. RFC 6750 for the answers, RFC 9068, section 4, for the
 
 import asyncio
 import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import jwt
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from shared.dpop import ProofRefused, verify_proof
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.problem import KEYS_MISSING, Problem
 from shared.tasks import end
+from shared.web import problem_response
+from shared.withdrawals import TokenWithdrawn, Withdrawals
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 # How old the keys may be before they are read again, and how often that is tried at most.
@@ -23,6 +30,8 @@ KEYS_SECONDS = 5.0
 RETRY_SECONDS = 0.5
 LEEWAY_SECONDS = 5
 REALM = "oauthapps"
+# How far the time of a DPoP proof may be off, and how many are remembered.
+PROOF_SECONDS, MOST_PROOFS = 60.0, 100_000
 log = get_logger(__name__)
 
 
@@ -48,6 +57,9 @@ class AccessToken:
     owner_id: str
     issued_at: int
     jti: str
+    expires_at: int
+    # Of the key that the token is bound to (RFC 9449, section 6.1), if it is bound to one.
+    thumbprint: str | None = None
 
 
 class BearerVerifier:
@@ -152,6 +164,11 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
     values = {name: claims.get(name, "") for name in ("client_id", "scope", "org", "owner", "jti")}
     if not all(isinstance(value, str) for value in values.values()):
         raise TokenRefused("a claim is of the wrong type")
+    confirmation = claims.get("cnf")
+    thumbprint = confirmation.get("jkt") if isinstance(confirmation, dict) else None
+    if confirmation is not None and not isinstance(thumbprint, str):
+        # Bound in a way that we cannot check: not to be taken for a token that is not.
+        raise TokenRefused("bound to something else than a DPoP key")
     return AccessToken(
         client_id=values["client_id"],
         scopes=frozenset(values["scope"].split()),
@@ -159,13 +176,18 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
         owner_id=values["owner"],
         issued_at=int(claims["iat"]),
         jti=values["jti"],
+        expires_at=int(claims["exp"]),
+        thumbprint=thumbprint,
     )
 
 
-def bearer_token(authorization: str | None) -> str:
-    """Return the token of an `Authorization` header. Raises Problem 401 (RFC 6750, section 3)."""
+def presented_token(authorization: str | None) -> str:
+    """Return the token of an `Authorization` header. Raises Problem 401 (RFC 6750, section 3).
+
+    Whether it had to come as `DPoP` is for `Possession` to say, which knows the token.
+    """
     scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    if scheme.lower() not in ("bearer", "dpop") or not token.strip():
         # Without credentials: a challenge and no error code.
         raise Problem(
             401,
@@ -173,6 +195,125 @@ def bearer_token(authorization: str | None) -> str:
             headers={"WWW-Authenticate": f'Bearer realm="{REALM}"'},
         )
     return token.strip()
+
+
+class Possession:
+    """Whether whoever presents a bound token holds its key (RFC 9449, section 7).
+
+    Proofs are remembered in this process until they are too old to be taken.
+    """
+
+    def __init__(
+        self, public_url: str, *, seconds: float = PROOF_SECONDS, most: int = MOST_PROOFS
+    ) -> None:
+        self._public_url = public_url.rstrip("/")
+        self._seconds = seconds
+        self._most = most
+        self._seen: OrderedDict[str, float] = OrderedDict()
+
+    def check(self, token: AccessToken, request: Request) -> None:
+        """Return if the token is not bound, or proven to be in its client's hands.
+
+        Raises TokenRefused.
+        """
+        scheme, _, presented = (request.headers.get("authorization") or "").partition(" ")
+        if token.thumbprint is None:
+            if scheme.lower() != "bearer":
+                raise TokenRefused("a token without a key, presented as DPoP")
+            return
+        proofs = request.headers.getlist("dpop")
+        if scheme.lower() != "dpop" or len(proofs) != 1:
+            raise TokenRefused("a bound token without its proof")
+        now = time.time()
+        try:
+            proof = verify_proof(
+                proofs[0],
+                method=request.method,
+                url=f"{self._public_url}{request.url.path}",
+                now=now,
+                seconds=self._seconds,
+                access_token=presented.strip(),
+            )
+        except ProofRefused as error:
+            raise TokenRefused(f"DPoP: {error}") from None
+        if proof.thumbprint != token.thumbprint:
+            raise TokenRefused("DPoP: proof of another key")
+        if not self._is_new(f"{proof.thumbprint} {proof.jti}", now):
+            raise TokenRefused("DPoP: proof used before")
+
+    def _is_new(self, name: str, now: float) -> bool:
+        while self._seen and next(iter(self._seen.values())) < now:
+            self._seen.popitem(last=False)
+        if name in self._seen or len(self._seen) >= self._most:
+            # Without room to remember, nothing can be taken that must not come twice.
+            return False
+        self._seen[name] = now + 2 * self._seconds
+        return True
+
+
+class ResourceServer:
+    """ASGI middleware: lets requests through that carry a good access token.
+
+    The token stands in `scope["state"]["access_token"]` then. `scope_of` says which scope a request
+    needs, by method and path; None needs a token alone. Paths in `public` need none.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        verifier: "BearerVerifier",
+        possession: Possession,
+        scope_of: Callable[[str, str], str | None] = lambda _method, _path: None,
+        withdrawals: Withdrawals | None = None,
+        public: Collection[str] = (),
+    ) -> None:
+        self._app = app
+        self._verifier = verifier
+        self._possession = possession
+        self._scope_of = scope_of
+        self._withdrawals = withdrawals
+        self._public = frozenset(public)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it with a problem (RFC 6750, section 3.1)."""
+        if scope["type"] == "lifespan" or scope.get("path") in self._public:
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            # A WebSocket that nobody protects must not be open by accident.
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        try:
+            token = await self._token(Request(scope))
+        except Problem as problem:
+            await problem_response(problem)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["access_token"] = token
+        await self._app(scope, receive, send)
+
+    async def _token(self, request: Request) -> AccessToken:
+        presented = presented_token(request.headers.get("authorization"))
+        try:
+            token = await self._verifier.verify(presented)
+            self._possession.check(token, request)
+            if self._withdrawals is not None:
+                self._withdrawals.check(token.client_id, token.jti, token.issued_at)
+        except NoSigningKeys:
+            raise keys_missing() from None
+        except (TokenRefused, TokenWithdrawn) as error:
+            log.info("access token refused", reason=str(error))
+            raise invalid_token() from None
+        except TransientFailure:
+            raise Problem(
+                503,
+                "Access tokens cannot be verified at the moment. Please try again.",
+                headers={"Retry-After": "5"},
+            ) from None
+        needed = self._scope_of(request.method, request.url.path)
+        if needed is not None and needed not in token.scopes:
+            raise insufficient_scope(needed)
+        return token
 
 
 def invalid_token(detail: str = "The access token is invalid, expired or withdrawn.") -> Problem:

@@ -4,6 +4,7 @@ In memory, for each process by itself. The number of buckets is bounded; the one
 goes first, and a bucket that is gone counts as full.
 """
 
+import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -108,3 +109,13 @@ class TokenBuckets:
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+
+def network_of(address: str) -> str:
+    """Return what stands for an address as a key: of IPv6 its /64, for who has one has all."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address

@@ -58,7 +58,7 @@ from shared.postgres import (
     dsn_of,
     require_migrated,
 )
-from shared.resource_server import BearerVerifier
+from shared.resource_server import BearerVerifier, Possession
 from shared.service_credential import load as load_credential
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
@@ -103,7 +103,13 @@ def create_app(settings: Settings) -> Starlette:
             usage = UsageRecords(pool)
             feed = Feed(pool, wakeup, stopping)
             limits = settings.registry.rate_limits
-            callers = Callers(verifier, views, directory, FailedAuthentications(limits))
+            callers = Callers(
+                verifier,
+                views,
+                directory,
+                FailedAuthentications(limits),
+                Possession(settings.public_url),
+            )
             answers = KeptAnswers(pool, keep=settings.registry.idempotency_keep)
             edge = Edge(
                 callers,

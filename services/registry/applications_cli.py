@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,12 +27,14 @@ from services.registry.domain import (
 from services.registry.filters import Filter, Order, Sort, Status
 from services.registry.handlers import change_application
 from services.registry.history import fact_of
+from services.registry.public_keys import keys_in
 from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
-from services.registry.terms import admitted
+from services.registry.terms import FieldRefused, admitted
 from services.registry.usage import DAYS_LIMIT
 from services.registry.views import ApplicationView
-from shared.config import parse_duration
-from shared.console import show, show_one
+from shared.config import LONGEST_OF_AN_APPLICATION, parse_duration
+from shared.console import fail, show, show_one
+from shared.events import PublicKey
 
 applications = typer.Typer(help="OAuth applications.")
 applications.command("import")(import_applications)
@@ -41,6 +44,12 @@ Expiry = typer.Option(
 SecretExpiry = typer.Option(
     help="When the new secret ends: 2026-12-31T00:00:00Z.", parser=parse_moment, metavar="MOMENT"
 )
+
+
+Keys = typer.Option(
+    help="File with its public keys, a JWK set or PEM, for private_key_jwt; all it is to have."
+)
+TokenLifetime = typer.Option(help="Of its access tokens, such as 15m; `default` for the usual.")
 
 
 @applications.command("create")
@@ -53,11 +62,14 @@ def create_application(
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     expires_at: Annotated[datetime | None, Expiry] = None,
     secret_expires_at: Annotated[datetime | None, SecretExpiry] = None,
+    keys: Annotated[Path | None, Keys] = None,
+    token_lifetime: Annotated[str | None, TokenLifetime] = None,
     *,
     inactive: Annotated[bool, typer.Option("--inactive", help="Create it deactivated.")] = False,
     as_json: Json = False,
 ) -> None:
     """Add an application and print its secret, this once."""
+    public_keys, seconds = _keys(keys), _seconds(token_lifetime)
 
     async def work(desk: Desk) -> dict[str, Any]:
         created = await create(
@@ -70,6 +82,8 @@ def create_application(
                 scopes=tuple(scope) if scope else None,
                 expires_at=expires_at,
                 secret_expires_at=secret_expires_at,
+                keys=public_keys,
+                token_seconds=seconds,
             ),
             by=None,
             settings=desk.settings,
@@ -188,7 +202,10 @@ def update_application(
         list[str] | None, typer.Option(help="All it is to have; may be repeated.")
     ] = None,
     expires_at: Annotated[datetime | None, Expiry] = None,
+    keys: Annotated[Path | None, Keys] = None,
+    token_lifetime: Annotated[str | None, TokenLifetime] = None,
     *,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Remove all keys.")] = False,
     no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Let it live on.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -201,8 +218,36 @@ def update_application(
         description=KEEP if description is None else description,
         scopes=KEEP if scope is None else tuple(scope),
         expires_at=KEEP if expires_at is None and not no_expiry else expires_at,
+        keys=() if no_keys else KEEP if keys is None else _keys(keys),
+        token_seconds=KEEP if token_lifetime is None else _seconds(token_lifetime),
     )
     _change(context, id, command, as_json=as_json)
+
+
+def _keys(file: Path | None) -> tuple[PublicKey, ...]:
+    if file is None:
+        return ()
+    try:
+        return keys_in(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        fail(f"{file}: cannot be read ({reason}); check path and permissions")
+    except FieldRefused as error:
+        fail(f"{file}: {error}")
+
+
+def _seconds(lifetime: str | None) -> int | None:
+    if lifetime in (None, "default"):
+        return None
+    try:
+        found = parse_duration(lifetime)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--token-lifetime") from None
+    seconds = int(found.total_seconds()) if isinstance(found, timedelta) else 0
+    if not 1 <= seconds <= LONGEST_OF_AN_APPLICATION.total_seconds():
+        message = "give a lifetime from 1s to 1d"
+        raise typer.BadParameter(message, param_hint="--token-lifetime")
+    return seconds
 
 
 @applications.command("activate")

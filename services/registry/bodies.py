@@ -1,7 +1,7 @@
 """What the REST API is sent: the form of each body, and a sentence for each fault in one."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar, overload
 
 from pydantic import (
@@ -17,8 +17,9 @@ from starlette.requests import Request
 
 from services.registry.creation import NewApplication
 from services.registry.domain import KEEP, UpdateApplication
+from services.registry.public_keys import MOST_KEYS, keys_of
 from services.registry.rotation import LONGEST_OVERLAP
-from shared.config import DurationOrZero
+from shared.config import LONGEST_OF_AN_APPLICATION, Duration, DurationOrZero
 from shared.problem import FieldError, Problem, pointer_to
 from shared.web import read_body
 
@@ -65,6 +66,32 @@ Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Reference = Annotated[str, Field(min_length=1, max_length=320)] | ById
 
 
+JWKS = {
+    "description": "A JWK set (RFC 7517) of public keys, for private_key_jwt",
+    "type": "object",
+    "properties": {"keys": {"type": "array", "maxItems": MOST_KEYS, "items": {"type": "object"}}},
+    "required": ["keys"],
+}
+LIFETIME = {
+    "description": "Of its access tokens: a duration such as 15m, or a number of seconds",
+    "anyOf": [
+        {"type": "string", "pattern": r"^\d{1,5}(s|m|h)$", "examples": ["15m"]},
+        {"type": "integer", "minimum": 1, "maximum": LONGEST_OF_AN_APPLICATION.total_seconds()},
+    ],
+}
+JwkSet = Annotated[dict[str, Any], WithJsonSchema(JWKS)]
+Lifetime = Annotated[
+    Duration,
+    Field(ge=timedelta(seconds=1), le=LONGEST_OF_AN_APPLICATION),
+    WithJsonSchema(LIFETIME),
+]
+
+
+def seconds_of(lifetime: timedelta | None) -> int | None:
+    """Return whole seconds, or None."""
+    return None if lifetime is None else int(lifetime.total_seconds())
+
+
 class CreateBody(Body):
     """`POST /api/applications`. Organization and owner: an id, a name or address, or `{id}`."""
 
@@ -76,6 +103,8 @@ class CreateBody(Body):
     scopes: Scopes | None = None
     expires_at: Moment | None = None
     secret_expires_at: Moment | None = None
+    jwks: JwkSet | None = None
+    token_lifetime: Lifetime | None = None
 
     def wanted(self, current_organization_id: str | None = None) -> NewApplication:
         """Return what is to be added, by somebody who is at work in an organization."""
@@ -88,6 +117,8 @@ class CreateBody(Body):
             scopes=None if self.scopes is None else tuple(self.scopes),
             expires_at=self.expires_at,
             secret_expires_at=self.secret_expires_at,
+            keys=() if self.jwks is None else keys_of(self.jwks),
+            token_seconds=seconds_of(self.token_lifetime),
             current_organization_id=current_organization_id,
         )
 
@@ -95,7 +126,8 @@ class CreateBody(Body):
 class PatchBody(Body):
     """`PATCH /api/applications/{id}`, a JSON merge patch (RFC 7396).
 
-    What is absent stays. `null` removes: the description, or the end in `expires_at`.
+    What is absent stays. `null` removes: the description, the end in `expires_at`, the keys in
+    `jwks`, the application's own `token_lifetime`.
     """
 
     name: Name = ""
@@ -104,6 +136,8 @@ class PatchBody(Body):
     scopes: Scopes = []
     expires_at: Moment | None = None
     version: int | None = Field(default=None, ge=1)
+    jwks: JwkSet | None = None
+    token_lifetime: Lifetime | None = None
 
     def command(self) -> UpdateApplication:
         """Return what is to be changed."""
@@ -114,6 +148,8 @@ class PatchBody(Body):
             active=self.active if "active" in given else KEEP,
             scopes=tuple(self.scopes) if "scopes" in given else KEEP,
             expires_at=self.expires_at if "expires_at" in given else KEEP,
+            keys=KEEP if "jwks" not in given else () if self.jwks is None else keys_of(self.jwks),
+            token_seconds=(seconds_of(self.token_lifetime) if "token_lifetime" in given else KEEP),
         )
 
 

@@ -16,11 +16,12 @@ from shared.resource_server import (
     AccessToken,
     BearerVerifier,
     NoSigningKeys,
+    Possession,
     TokenRefused,
-    bearer_token,
     insufficient_scope,
     invalid_token,
     keys_missing,
+    presented_token,
 )
 
 
@@ -65,11 +66,13 @@ class Callers:
         views: ApplicationViews,
         directory: Directory,
         failures: FailedAuthentications,
+        possession: Possession,
     ) -> None:
         self._verifier = verifier
         self._views = views
         self._directory = directory
         self._failures = failures
+        self._possession = possession
 
     async def caller(self, request: Request, scope: str) -> Caller:
         """Return who calls. Raises Problem 401, 403 (RFC 6750), 429 or 503."""
@@ -88,10 +91,10 @@ class Callers:
             await self._verifier.require_keys()
         except NoSigningKeys:
             raise keys_missing() from None
-        presented = bearer_token(request.headers.get("authorization"))
+        presented = presented_token(request.headers.get("authorization"))
         self._failures.admit(address, presented)
         try:
-            caller = await self._caller(presented)
+            caller = await self._caller(presented, request)
         except Problem as problem:
             if problem.status == 401:
                 self._failures.failed(address)
@@ -105,9 +108,10 @@ class Callers:
         request.state.caller = None
         return await self.authenticated(request)
 
-    async def _caller(self, presented: str) -> Caller:
+    async def _caller(self, presented: str, request: Request) -> Caller:
         try:
             token = await self._verifier.verify(presented)
+            self._possession.check(token, request)
         except NoSigningKeys:
             raise keys_missing() from None
         except TokenRefused:
@@ -119,6 +123,8 @@ class Callers:
         if client.expires_at is not None and client.expires_at <= now():
             raise invalid_token()
         if client.not_before is not None and token.issued_at < client.not_before.timestamp():
+            raise invalid_token()
+        if token.jti in client.revoked:
             raise invalid_token()
         try:
             user = await self._directory.user(client.owner_id)

@@ -24,10 +24,10 @@ from services.registry.handlers import Context, create_application
 from services.registry.permissions import may_create_for, may_have_secret_of
 from services.registry.ports import Store
 from services.registry.terms import FieldRefused, ahead, grantable
-from services.registry.views import ApplicationView, Named, SecretView
+from services.registry.views import ApplicationView, Named, SecretView, jwks_view
 from shared import credentials
 from shared.config import Settings
-from shared.events import SecretFacts
+from shared.events import PublicKey, SecretFacts
 
 OUTRANKED = "The owner is an administrator with rights you do not have: they must do this."
 
@@ -52,6 +52,8 @@ class NewApplication:
     scopes: tuple[str, ...] | None = None
     expires_at: datetime | None = None
     secret_expires_at: datetime | None = None
+    keys: tuple[PublicKey, ...] = ()
+    token_seconds: int | None = None
     current_organization_id: str | None = None
 
 
@@ -120,6 +122,8 @@ async def create(
             created_at=now,
             expires_at=ahead(new.secret_expires_at, now, "secret_expires_at"),
         ),
+        keys=new.keys,
+        token_seconds=new.token_seconds,
     )
     began = await create_application(store, command, credentials.digest_of(secret), context)
     return CreatedApplication(
@@ -145,6 +149,8 @@ def _view(
         active=command.active,
         scopes=list(command.scopes),
         expires_at=command.expires_at,
+        jwks=jwks_view(command.keys),
+        token_lifetime=command.token_seconds,
         created_at=began,
         updated_at=began,
         secrets=[

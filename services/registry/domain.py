@@ -6,7 +6,7 @@
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import assert_never
 
@@ -20,6 +20,7 @@ from shared.events import (
     ApplicationUpdated,
     DeactivationReason,
     Event,
+    PublicKey,
     SecretFacts,
     TokensRevoked,
     subject_of,
@@ -27,9 +28,10 @@ from shared.events import (
 
 NAME_LIMIT = 255
 DESCRIPTION_LIMIT = 2000
-_CHANGEABLE = ("name", "description", "scopes", "expires_at")
+_CHANGEABLE = ("name", "description", "scopes", "expires_at", "keys", "token_seconds")
 # Secrets of one application that are good at the same time: the one in use, and its successor.
 LIVE_SECRETS = 2
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 # They reorder what follows, so that a name can look like another one.
 _BIDIRECTIONAL_CONTROLS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 
@@ -72,6 +74,8 @@ class CreateApplication:
     secret: SecretFacts
     description: str = ""
     expires_at: datetime | None = None
+    keys: tuple[PublicKey, ...] = ()
+    token_seconds: int | None = None
 
 
 class Keep(Enum):
@@ -85,13 +89,18 @@ KEEP = Keep.KEEP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateApplication:
-    """Change what may be changed later. No `expires_at` (None) is no end."""
+    """Change what may be changed later. No `expires_at` (None) is no end.
+
+    No `token_seconds` is the lifetime that all tokens have.
+    """
 
     name: str | Keep = KEEP
     description: str | Keep = KEEP
     scopes: tuple[str, ...] | Keep = KEEP
     expires_at: datetime | Keep | None = KEEP
     active: bool | Keep = KEEP
+    keys: tuple[PublicKey, ...] | Keep = KEEP
+    token_seconds: int | Keep | None = KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,15 @@ class RevokeTokens:
     not_before: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeToken:
+    """End one access token, which would have been good until `expires_at`."""
+
+    jti: str
+    revoked_at: datetime
+    expires_at: datetime
+
+
 Change = (
     UpdateApplication
     | ActivateApplication
@@ -141,6 +159,7 @@ Change = (
     | RotateSecret
     | RevokeSecret
     | RevokeTokens
+    | RevokeToken
 )
 Command = CreateApplication | Change
 
@@ -167,6 +186,10 @@ class Application:
     not_before: datetime | None
     created_at: datetime
     updated_at: datetime
+    keys: tuple[PublicKey, ...]
+    token_seconds: int | None
+    # Single access tokens by their `jti`, and until when each would have been good.
+    revoked: Mapping[str, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +231,8 @@ def _create(command: CreateApplication, state: State) -> list[Event]:
             secret=command.secret,
             description=clean_description(command.description),
             expires_at=command.expires_at,
+            keys=command.keys,
+            token_seconds=command.token_seconds,
         )
     ]
 
@@ -231,7 +256,17 @@ def _change(command: Change, state: Application) -> list[Event]:
                 raise SecretNotFound
             return [ApplicationSecretRevoked(**subject, secret_id=command.secret_id)]
         case RevokeTokens():
-            return [TokensRevoked(**subject, not_before=command.not_before)]
+            return [
+                TokensRevoked(
+                    **subject,
+                    not_before=command.not_before,
+                    jti=None,
+                    revoked_at=None,
+                    token_expires_at=None,
+                )
+            ]
+        case RevokeToken():
+            return _revoke_token(command, state)
         case _:
             assert_never(command)
 
@@ -247,6 +282,10 @@ def _update(command: UpdateApplication, state: Application) -> list[Event]:
         description=description,
         scopes=state.scopes if command.scopes is KEEP else command.scopes,
         expires_at=state.expires_at if command.expires_at is KEEP else command.expires_at,
+        keys=state.keys if command.keys is KEEP else command.keys,
+        token_seconds=(
+            state.token_seconds if command.token_seconds is KEEP else command.token_seconds
+        ),
     )
     changed = tuple(one for one in _CHANGEABLE if getattr(after, one) != getattr(state, one))
     events: list[Event] = []
@@ -261,12 +300,28 @@ def _update(command: UpdateApplication, state: Application) -> list[Event]:
             description=after.description,
             scopes=after.scopes,
             expires_at=after.expires_at,
+            keys=after.keys,
+            token_seconds=after.token_seconds,
         )
         events.append(updated)
     if command.active is not KEEP:
         switch = ActivateApplication() if command.active else DeactivateApplication()
         events += _change(switch, after)
     return events
+
+
+def _revoke_token(command: RevokeToken, state: Application) -> list[Event]:
+    if command.jti in state.revoked or command.expires_at <= command.revoked_at:
+        return []
+    return [
+        TokensRevoked(
+            **_subject(state),
+            not_before=state.not_before or _BEGINNING,
+            jti=command.jti,
+            revoked_at=command.revoked_at,
+            token_expires_at=command.expires_at,
+        )
+    ]
 
 
 def _rotation(command: RotateSecret, state: Application) -> ApplicationSecretRotated:
@@ -301,6 +356,9 @@ def evolve(state: State, event: Event, time: datetime) -> State:
             not_before=None,
             created_at=time,
             updated_at=time,
+            keys=event.keys,
+            token_seconds=event.token_seconds,
+            revoked={},
         )
     if not isinstance(state, Application):
         # Nothing happens to what does not exist; a log that says otherwise is damaged.
@@ -324,9 +382,16 @@ def evolve(state: State, event: Event, time: datetime) -> State:
             kept = {id_: one for id_, one in state.secrets.items() if id_ != event.secret_id}
             return replace(state, secrets=kept)
         case TokensRevoked():
-            return replace(state, not_before=event.not_before)
+            return _without_tokens(state, event)
         case _:
             assert_never(event)
+
+
+def _without_tokens(state: Application, event: TokensRevoked) -> Application:
+    if event.jti is None or event.revoked_at is None or event.token_expires_at is None:
+        return replace(state, not_before=event.not_before)
+    kept = {jti: until for jti, until in state.revoked.items() if until > event.revoked_at}
+    return replace(state, revoked={**kept, event.jti: event.token_expires_at})
 
 
 def fold(history: Iterable[tuple[Event, datetime]]) -> State:

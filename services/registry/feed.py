@@ -153,7 +153,10 @@ SELECT json_build_object(
                                           FROM registry.application_secrets s
                                          WHERE s.application_id = a.id), '[]'),
            'not_before',      a.not_before,
-           'expires_at',      a.expires_at)::text
+           'expires_at',      a.expires_at,
+           'keys',            a.keys,
+           'token_seconds',   a.token_seconds,
+           'revoked',         a.revoked)::text
   FROM registry.applications a
  ORDER BY a.client_id
 """

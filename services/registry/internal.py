@@ -8,12 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from services.registry.clock import now
 from services.registry.directory import Directory
+from services.registry.domain import ApplicationNotFound, RevokeToken
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, snapshot
+from services.registry.handlers import Context, change_application
 from services.registry.usage import UsageRecords
 from shared.postgres import Pool
 from shared.problem import FieldError, Problem
+from shared.revocation import TokenRevocation
 from shared.service_credential import is_presented
 from shared.usage import UsageReport
 from shared.web import json_response, read_body
@@ -21,6 +25,7 @@ from shared.web import json_response, read_body
 LIMIT = 10_000
 WAIT_SECONDS = 60.0
 REPORT_BYTES = 1_000_000
+REVOCATION_BYTES = 4096
 
 
 class InternalApi:
@@ -52,6 +57,7 @@ class InternalApi:
             Route("/internal/snapshot", self.snapshot, methods=["GET"]),
             Route("/internal/recipients/{id}", self.recipient, methods=["GET"]),
             Route("/internal/usage", self.usage, methods=["POST"]),
+            Route("/internal/revocations", self.revoke_token, methods=["POST"]),
         ]
 
     async def feed(self, request: Request) -> Response:
@@ -96,6 +102,28 @@ class InternalApi:
         except (msgspec.MsgspecError, asyncpg.DataError, asyncpg.CheckViolationError):
             raise Problem(422, "That is no report of usage.") from None
         return json_response({"new": is_new})
+
+    async def revoke_token(self, request: Request) -> Response:
+        """Note that a client ended one of its access tokens (RFC 7009)."""
+        self._authenticate(request)
+        body = await read_body(request, limit=REVOCATION_BYTES)
+        try:
+            told = msgspec.json.decode(body, type=TokenRevocation)
+            application_id = str(uuid.UUID(told.application_id))
+        except (msgspec.MsgspecError, ValueError):
+            raise Problem(422, "That is no revocation.") from None
+        context = Context(
+            # The same token is revoked once, however often it is told.
+            command_id=str(uuid.uuid5(uuid.UUID(application_id), told.jti)),
+            actor="service:token",
+            now=now,
+        )
+        command = RevokeToken(jti=told.jti, revoked_at=now(), expires_at=told.expires_at)
+        try:
+            await change_application(self._store, application_id, command, context)
+        except ApplicationNotFound:
+            raise Problem(404, "There is no such application.") from None
+        return json_response({"revoked": True})
 
     def _authenticate(self, request: Request) -> None:
         if not is_presented(self._credential, request.headers.get("authorization")):

@@ -5,11 +5,12 @@ is. The table below is event → statement over all events of that type in a bat
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from services.registry.domain import RegistryError
 from services.registry.name_search import key_of, parts_of
-from shared.envelope import Envelope
+from shared.envelope import Envelope, encode_json
 from shared.events import (
     ApplicationActivated,
     ApplicationCreated,
@@ -19,6 +20,7 @@ from shared.events import (
     ApplicationSecretRotated,
     ApplicationUpdated,
     Event,
+    PublicKey,
     TokensRevoked,
 )
 from shared.postgres import Connection
@@ -114,19 +116,22 @@ WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::text[], $5::uuid[],
                          $6::uuid[], $7::text[], $8::boolean[], $9::text[], $10::uuid[],
                          $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
-                         $15::bigint[], $16::text[], $17::text[], $18::text[], $19::timestamptz[])
+                         $15::bigint[], $16::text[], $17::text[], $18::text[], $19::timestamptz[],
+                         $20::jsonb[], $21::integer[])
         AS one (id, version, time, client_id, organization_id,
                 owner_id, name, active, scopes, secret_id,
                 hint, digest, secret_created_at, secret_expires_at,
-                position, name_key, name_parts, description, expires_at)
+                position, name_key, name_parts, description, expires_at,
+                keys, token_seconds)
 ), application AS (
     INSERT INTO registry.applications (id, client_id, organization_id, owner_id, name, active,
                                        scopes, created_at, updated_at, version, description,
-                                       expires_at, name_key, name_parts, organization_key)
+                                       expires_at, name_key, name_parts, organization_key,
+                                       keys, token_seconds)
     SELECT g.id, client_id, organization_id, owner_id, g.name, g.active,
            string_to_array(scopes, ' '), time, time, g.version, description, expires_at,
            name_key, array_to_tsvector(string_to_array(name_parts, E'\\x1f')),
-           coalesce(lower(o.name), '')
+           coalesce(lower(o.name), ''), keys, token_seconds
       FROM given g LEFT JOIN registry.organizations o ON o.id = g.organization_id
 )
 INSERT INTO registry.application_secrets (id, application_id, hint, digest, created_at, expires_at,
@@ -157,7 +162,13 @@ async def _created(connection: Connection, run: Sequence[Envelope]) -> None:
         [parts_of(key) for key in keys],
         [one.description for one in events],
         [one.expires_at for one in events],
+        [_jwks(one.keys) for one in events],
+        [one.token_seconds for one in events],
     )
+
+
+def _jwks(keys: Iterable[PublicKey]) -> str:
+    return encode_json([one.jwk for one in keys]).decode()
 
 
 _UPDATE = """
@@ -180,11 +191,16 @@ UPDATE registry.applications a
        scopes      = CASE WHEN c.changed LIKE '%|scopes|%' THEN string_to_array(c.scopes, ' ')
                           ELSE a.scopes END,
        expires_at  = CASE WHEN c.changed LIKE '%|expires_at|%' THEN c.expires_at
-                          ELSE a.expires_at END
+                          ELSE a.expires_at END,
+       keys        = CASE WHEN c.changed LIKE '%|keys|%' THEN c.keys ELSE a.keys END,
+       token_seconds = CASE WHEN c.changed LIKE '%|token_seconds|%' THEN c.token_seconds
+                            ELSE a.token_seconds END
   FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
-              $7::text[], $8::text[], $9::text[], $10::timestamptz[])
+              $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::jsonb[],
+              $12::integer[])
        AS c (id, version, time, changed, name, name_key,
-             name_parts, description, scopes, expires_at)
+             name_parts, description, scopes, expires_at, keys,
+             token_seconds)
  WHERE a.id = c.id
 """
 _SET_ACTIVE = _UPDATE.format(assignment="active = c.value", type="boolean")
@@ -205,6 +221,8 @@ async def _updated(connection: Connection, run: Sequence[Envelope]) -> None:
         [one.description for one in events],
         [" ".join(one.scopes) for one in events],
         [one.expires_at for one in events],
+        [_jwks(one.keys) for one in events],
+        [one.token_seconds for one in events],
     )
 
 
@@ -278,9 +296,39 @@ async def _secret_revoked(connection: Connection, run: Sequence[Envelope]) -> No
     await connection.execute(_TOUCH, *facts, facts[0])
 
 
+# By the event's time, not by the clock, as with secrets.
+_ADD_REVOKED = """
+UPDATE registry.applications a
+   SET version    = c.version,
+       updated_at = c.time,
+       revoked    = (SELECT coalesce(jsonb_agg(one.entry ORDER BY one.n), '[]')
+                       FROM jsonb_array_elements(a.revoked) WITH ORDINALITY AS one (entry, n)
+                      WHERE (one.entry ->> 'expires_at')::timestamptz > c.revoked_at) || c.entry
+  FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::timestamptz[], $5::jsonb[])
+       AS c (id, version, time, revoked_at, entry)
+ WHERE a.id = c.id
+"""
+
+
+def revoked_entry(jti: str, until: datetime) -> dict[str, str]:
+    """Return what the read model keeps of a token that was revoked."""
+    return {"jti": jti, "expires_at": until.isoformat()}
+
+
 async def _tokens_revoked(connection: Connection, run: Sequence[Envelope]) -> None:
-    events: list[Any] = [one.event for one in run]
-    await connection.execute(_SET_NOT_BEFORE, *_facts(run), [one.not_before for one in events])
+    singles = [one for one in run if getattr(one.event, "jti", None) is not None]
+    others = [one for one in run if getattr(one.event, "jti", None) is None]
+    events: list[Any] = [one.event for one in others]
+    await connection.execute(_SET_NOT_BEFORE, *_facts(others), [one.not_before for one in events])
+    if not singles:
+        return
+    events = [one.event for one in singles]
+    await connection.execute(
+        _ADD_REVOKED,
+        *_facts(singles),
+        [one.revoked_at for one in events],
+        [encode_json(revoked_entry(one.jti, one.token_expires_at)).decode() for one in events],
+    )
 
 
 _Statement = Callable[[Connection, Sequence[Envelope]], Awaitable[None]]

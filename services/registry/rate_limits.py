@@ -3,25 +3,21 @@
 draft-ietf-httpapi-ratelimit-headers for the headers. Each process counts by itself.
 """
 
-import hashlib
-import ipaddress
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal
 
 from prometheus_client import Counter
 
 from shared.config import RateLimits
+from shared.known_good import KnownGood
 from shared.problem import Problem
-from shared.token_bucket import WINDOW_SECONDS, Level, TokenBuckets
+from shared.token_bucket import WINDOW_SECONDS, Level, TokenBuckets, network_of
 
 Policy = Literal["reads", "writes", "failed-authentications"]
 REFUSED = Counter(
     "oauthapps_registry_rate_limited_total", "Requests refused by a rate limit", ["policy"]
 )
-# Tokens that were good a moment ago are looked at whatever else comes from the same address.
-KNOWN_TOKENS = 10_000
 _WINDOW = int(WINDOW_SECONDS)
 
 
@@ -56,14 +52,14 @@ class FailedAuthentications:
     def __init__(self, limits: RateLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
         quota = limits.failed_authentications_per_minute
         self._buckets = TokenBuckets(quota, clock=clock) if quota else None
-        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._known = KnownGood()
 
     def admit(self, address: str, token: str) -> None:
         """Return if the token is to be looked at. Raises Problem 429."""
         if self._buckets is None:
             return
         level = self._buckets.look(network_of(address))
-        if not level.granted and _digest(token) not in self._known:
+        if not level.granted and token not in self._known:
             policy: Policy = "failed-authentications"
             raise _refusal(policy, level, _headers(policy, self._buckets.quota, level))
 
@@ -76,11 +72,7 @@ class FailedAuthentications:
         """Remember a token that was good: its caller may share the address with others."""
         if self._buckets is None:
             return
-        digest = _digest(token)
-        self._known[digest] = None
-        self._known.move_to_end(digest)
-        if len(self._known) > KNOWN_TOKENS:
-            self._known.popitem(last=False)
+        self._known.add(token)
 
 
 def _headers(policy: Policy, quota: int, level: Level) -> dict[str, str]:
@@ -102,17 +94,3 @@ def _refusal(policy: Policy, level: Level, headers: dict[str, str]) -> Problem:
         f"{whose}. Send it again when Retry-After has passed; RateLimit says how much is left.",
         headers={**headers, "Retry-After": str(level.reset_seconds)},
     )
-
-
-def network_of(address: str) -> str:
-    """Return what stands for an address: of IPv6 its /64."""
-    if ":" not in address:
-        return address
-    try:
-        return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
-    except ValueError:
-        return address
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()

@@ -192,11 +192,12 @@ UPDATE registry.applications SET name = id::text, client_id = id::text WHERE id 
 _PUT_APPLICATIONS = """
 INSERT INTO registry.applications AS a (id, client_id, organization_id, owner_id, name, description,
                                         active, scopes, not_before, expires_at, created_at,
-                                        updated_at, version, name_key, name_parts, organization_key)
+                                        updated_at, version, name_key, name_parts, organization_key,
+                                        keys, token_seconds, revoked)
 SELECT g.id, g.client_id, g.organization_id, g.owner_id, g.name, g.description,
        g.active, g.scopes, g.not_before, g.expires_at, g.created_at,
        g.updated_at, g.version, g.name_key, registry.name_parts(g.name_key),
-       coalesce(lower(o.name), '')
+       coalesce(lower(o.name), ''), g.keys, g.token_seconds, g.revoked
   FROM json_populate_recordset(NULL::registry.applications, $1::json) g
   LEFT JOIN registry.organizations o ON o.id = g.organization_id
     ON CONFLICT (id) DO UPDATE
@@ -214,7 +215,10 @@ SELECT g.id, g.client_id, g.organization_id, g.owner_id, g.name, g.description,
        version          = excluded.version,
        name_key         = excluded.name_key,
        name_parts       = excluded.name_parts,
-       organization_key = excluded.organization_key
+       organization_key = excluded.organization_key,
+       keys             = excluded.keys,
+       token_seconds    = excluded.token_seconds,
+       revoked          = excluded.revoked
 """
 _REMOVE_OTHER_SECRETS = """
 DELETE FROM registry.application_secrets

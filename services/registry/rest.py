@@ -23,6 +23,7 @@ from services.registry.clock import end_of_second, now
 from services.registry.creation import OUTRANKED, Forbidden, create
 from services.registry.directory import Directory
 from services.registry.domain import (
+    KEEP,
     ActivateApplication,
     Change,
     DeactivateApplication,
@@ -207,6 +208,9 @@ class ApplicationsApi:
         body = await read_json(request, PatchBody, MERGE_PATCH, limit=self._body_limit)
         view = await self._visible_view(caller, request)
         command = admitted(body.command(), view, by=caller.user, settings=self._settings, now=now())
+        if command.keys is not KEEP:
+            # Whoever gives it a key can act as it: as whoever has its secret.
+            await self._require_secret(caller, view)
         return await self._change(request, caller, view, command, version=body.version)
 
     async def activate(self, request: Request) -> Response:
@@ -221,9 +225,7 @@ class ApplicationsApi:
         """Give the application a new secret; the only answer that has it."""
         caller = caller_of(request)
         view = await self._visible_view(caller, request)
-        owner = await self._directory.user(view.owner.id)
-        if not may_have_secret_of(caller.user.actor, owner.person):
-            raise Forbidden(OUTRANKED)
+        await self._require_secret(caller, view)
         body = await read_optional_json(request, RotateBody, limit=self._body_limit)
         overlap = self._settings.registry.secret_overlap if body.overlap is None else body.overlap
         with at_version(if_match(request, view.version)):
@@ -305,6 +307,11 @@ class ApplicationsApi:
         if view is None:
             raise not_found()
         return view
+
+    async def _require_secret(self, caller: Caller, view: ApplicationView) -> None:
+        owner = await self._directory.user(view.owner.id)
+        if not may_have_secret_of(caller.user.actor, owner.person):
+            raise Forbidden(OUTRANKED)
 
     async def _visible_view(self, caller: Caller, request: Request) -> ApplicationView:
         view = await self._view(_id(request))

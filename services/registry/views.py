@@ -1,12 +1,13 @@
 """Applications as REST, pages and command line show them, read from the read model."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
 import asyncpg
 import msgspec
 
-from shared.events import DeactivationReason
+from shared.events import DeactivationReason, PublicKey
 from shared.postgres import Pool
 
 # In UTC; the schema says so.
@@ -30,6 +31,12 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: Moment | None = None
 
 
+class Jwks(msgspec.Struct, frozen=True, kw_only=True):
+    """A JWK set (RFC 7517)."""
+
+    keys: list[dict[str, str]]
+
+
 class ApplicationView(msgspec.Struct, frozen=True, kw_only=True):
     """An application, as the contract describes it."""
 
@@ -42,6 +49,8 @@ class ApplicationView(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
     scopes: list[str]
     expires_at: Moment | None = None
+    jwks: Jwks | None = None
+    token_lifetime: int | None = None
     created_at: Moment
     updated_at: Moment
     last_used_at: Moment | None = None
@@ -70,6 +79,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
     not_before: datetime | None
     expires_at: datetime | None
+    revoked: frozenset[str] = frozenset()
 
 
 class ApplicationViews:
@@ -99,11 +109,18 @@ class ApplicationViews:
             active=row["active"],
             not_before=row["not_before"],
             expires_at=row["expires_at"],
+            revoked=frozenset(row["revoked"]),
         )
 
     async def active_of_disabled(self) -> list[tuple[str, DeactivationReason]]:
         """Return the active applications of disabled owners and organizations, and which it is."""
         return [(str(row["id"]), row["reason"]) for row in await self._pool.fetch(_OF_DISABLED)]
+
+
+def jwks_view(keys: Iterable[PublicKey]) -> Jwks | None:
+    """Return some keys as they are shown."""
+    found = [one.jwk for one in keys]
+    return Jwks(keys=found) if found else None
 
 
 def view_of(row: asyncpg.Record) -> ApplicationView:
@@ -118,6 +135,8 @@ def view_of(row: asyncpg.Record) -> ApplicationView:
         active=row["active"],
         scopes=list(row["scopes"]),
         expires_at=row["expires_at"],
+        jwks=None if row["keys"] == "[]" else Jwks(keys=msgspec.json.decode(row["keys"])),
+        token_lifetime=row["token_seconds"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         last_used_at=row["last_used_at"],
@@ -138,7 +157,7 @@ def view_of(row: asyncpg.Record) -> ApplicationView:
 SELECT_FROM = """
 SELECT a.id, a.client_id, a.name, a.organization_id, a.owner_id, a.active, a.scopes,
        a.created_at, a.updated_at, a.version, a.description, a.expires_at, a.last_used_at,
-       a.name_key, a.organization_key,
+       a.keys, a.token_seconds, a.name_key, a.organization_key,
        (SELECT o.name FROM registry.organizations o
          WHERE o.id = a.organization_id) AS organization_name,
        (SELECT u.name FROM registry.users u
@@ -154,7 +173,8 @@ SELECT a.id, a.client_id, a.name, a.organization_id, a.owner_id, a.active, a.sco
 _BY_ID = SELECT_FROM + " WHERE a.id = $1"
 _BY_CLIENT_ID = SELECT_FROM + " WHERE a.client_id = $1"
 _CALLER = """
-SELECT owner_id, organization_id, active, not_before, expires_at
+SELECT owner_id, organization_id, active, not_before, expires_at,
+       ARRAY (SELECT entry ->> 'jti' FROM jsonb_array_elements(revoked) AS entry) AS revoked
   FROM registry.applications
  WHERE client_id = $1
 """

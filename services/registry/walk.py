@@ -4,6 +4,7 @@ Both are read as they are at one moment, and of both only what is needed for the
 hand: a million of them take no more memory than a few.
 """
 
+import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import asyncpg
 
 from services.registry.domain import Application, NotCreated, State, evolve
 from services.registry.name_search import key_of
+from services.registry.projection import revoked_entry
 from shared.envelope import UndecodableEvent, decode_event
 from shared.postgres import Connection
 
@@ -74,6 +76,9 @@ class Story:
             "created_at": state.created_at,
             "updated_at": state.updated_at,
             "version": self.version,
+            "keys": [one.jwk for one in state.keys],
+            "token_seconds": state.token_seconds,
+            "revoked": [revoked_entry(jti, until) for jti, until in state.revoked.items()],
         }
 
     def secrets(self) -> list[dict[str, Any]]:
@@ -150,7 +155,7 @@ def differences(story: Story, view: asyncpg.Record | None) -> list[str]:
     application = story.application()
     if application is None or view is None:
         return [] if application is None and view is None else ["existence"]
-    wrong = [name for name, value in application.items() if _as_told(view[name]) != value]
+    wrong = [name for name, value in application.items() if _as_told(name, view[name]) != value]
     told = [_secret(one) for one in story.secrets()]
     # A digest that was blanked in the log cannot be compared.
     shown = [
@@ -170,7 +175,9 @@ def _secret(told: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(told[name] for name in names)
 
 
-def _as_told(value: Any) -> Any:
+def _as_told(name: str, value: Any) -> Any:
+    if name in ("keys", "revoked"):
+        return json.loads(value)
     return str(value) if isinstance(value, uuid.UUID) else value
 
 
@@ -190,6 +197,7 @@ _IS_SEARCHABLE = """
 _VIEWS = """
 SELECT a.id, a.client_id, a.organization_id, a.owner_id, a.name, a.description, a.active,
        a.scopes, a.not_before, a.expires_at, a.created_at, a.updated_at, a.version, a.name_key,
+       a.keys, a.token_seconds, a.revoked,
        {is_searchable} AS is_searchable,
        ARRAY (SELECT (s.id, s.hint, s.created_at, s.expires_at, s.position, s.digest)
                 FROM registry.application_secrets s

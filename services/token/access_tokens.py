@@ -3,9 +3,11 @@
 import secrets
 import time
 from base64 import urlsafe_b64encode
+from typing import Any
 
 import msgspec
 
+from services.token.grant import Target
 from services.token.keys import SigningKey
 from shared.clients import ClientRecord
 
@@ -15,25 +17,41 @@ _encode = msgspec.json.Encoder().encode
 class AccessTokens:
     """Signs what a client is granted."""
 
-    def __init__(self, *, issuer: str, audience: str, lifetime_seconds: int) -> None:
+    def __init__(self, *, issuer: str, lifetime_seconds: int) -> None:
         self._issuer = issuer
-        self._audience = audience
-        self.lifetime_seconds = lifetime_seconds
+        self._lifetime_seconds = lifetime_seconds
         self._headers: dict[str, bytes] = {}
 
-    def lifetime_of(self, client: ClientRecord, now: float) -> int:
-        """Return for how many whole seconds a token is good: not beyond the client's end."""
-        if client.expires_at is None:
-            return self.lifetime_seconds
-        return min(self.lifetime_seconds, int(client.expires_at.timestamp() - now))
+    def lifetime_of(self, client: ClientRecord, target: Target, now: float) -> int:
+        """Return for how many whole seconds a token is good.
 
-    def sign(self, key: SigningKey, client: ClientRecord, scope: str, lifetime_seconds: int) -> str:
-        """Return a token: the claims of RFC 9068, section 2.2, and `org` and `owner`."""
+        The shorter of what application and resource say; not beyond the client's end.
+        """
+        own = [one for one in (client.token_seconds, target.lifetime_seconds) if one is not None]
+        seconds = min(own, default=self._lifetime_seconds)
+        if client.expires_at is None:
+            return seconds
+        return min(seconds, int(client.expires_at.timestamp() - now))
+
+    def sign(
+        self,
+        key: SigningKey,
+        client: ClientRecord,
+        scope: str,
+        lifetime_seconds: int,
+        *,
+        audience: str | tuple[str, ...],
+        thumbprint: str | None = None,
+    ) -> str:
+        """Return a token: the claims of RFC 9068, section 2.2, and `org` and `owner`.
+
+        With a thumbprint it is bound to that key (`cnf`, RFC 9449, section 6).
+        """
         now = int(time.time())
-        claims = {
+        claims: dict[str, Any] = {
             "iss": self._issuer,
             "sub": client.client_id,
-            "aud": self._audience,
+            "aud": audience,
             "client_id": client.client_id,
             "iat": now,
             "exp": now + lifetime_seconds,
@@ -42,6 +60,8 @@ class AccessTokens:
             "org": client.organization_id,
             "owner": client.owner_id,
         }
+        if thumbprint is not None:
+            claims["cnf"] = {"jkt": thumbprint}
         message = self._header(key) + b"." + _base64url(_encode(claims))
         return (message + b"." + _base64url(key.sign(message))).decode("ascii")
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from services.token.assertions import ASSERTION_TYPE
 from services.token.errors import InvalidClient, InvalidRequest
 from services.token.parameters import Parameters, form_decode
 from shared.clients import ClientRecord, SecretRecord
@@ -26,6 +27,13 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class Assertion:
+    """What a client has signed instead (RFC 7523)."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticated:
     """A client, and which of its secrets it has presented."""
 
@@ -33,14 +41,21 @@ class Authenticated:
     secret_id: str
 
 
-def presented(authorization: str | None, parameters: Parameters) -> Credentials:
+def presented(authorization: str | None, parameters: Parameters) -> Credentials | Assertion:
     """Return the credentials of a request. Raises InvalidRequest, InvalidClient."""
     body_id, body_secret = parameters.get("client_id"), parameters.get("client_secret")
-    assertion = parameters.get("client_assertion") or parameters.get("client_assertion_type")
-    if sum(one is not None for one in (authorization, body_secret, assertion)) > 1:
+    assertion, kind = (
+        parameters.get("client_assertion"),
+        parameters.get("client_assertion_type"),
+    )
+    if sum(one is not None for one in (authorization, body_secret, assertion or kind)) > 1:
         raise InvalidRequest("Two ways of client authentication in one request.")
-    if assertion is not None:
-        raise InvalidClient(reason="client assertions are not accepted")
+    if assertion is not None or kind is not None:
+        if assertion is None or kind is None:
+            raise InvalidRequest("client_assertion and client_assertion_type belong together.")
+        if kind != ASSERTION_TYPE:
+            raise InvalidClient(reason="unknown type of assertion")
+        return Assertion(assertion)
     if authorization is not None:
         credentials = _basic(authorization)
         if body_id is not None and body_id != credentials.client_id:
@@ -108,6 +123,11 @@ def _examine(client: ClientRecord | None, secret: str, now: datetime) -> Authent
     live = [one for one in found if one.expires_at is None or one.expires_at > now]
     if not live:
         return "secret expired"
+    return state_of(client, now) or Authenticated(client, live[0].id)
+
+
+def state_of(client: ClientRecord, now: datetime) -> str | None:
+    """Return why a client obtains nothing now, whatever it presents; None if it does."""
     if client.expires_at is not None and client.expires_at <= now:
         return "client expired"
-    return Authenticated(client, live[0].id) if client.active else "client deactivated"
+    return None if client.active else "client deactivated"

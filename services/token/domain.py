@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import assert_never
 
-from shared.clients import ClientRecord, SecretRecord
+from shared.clients import ClientRecord, RevokedToken, SecretRecord
 from shared.events import (
     ApplicationActivated,
     ApplicationCreated,
@@ -44,7 +44,7 @@ def evolve(record: ClientRecord | None, event: Event, private: PrivateData) -> C
             kept = tuple(one for one in record.secrets if one.id != event.secret_id)
             after = record.__replace__(secrets=kept)
         case TokensRevoked():
-            after = record.__replace__(not_before=event.not_before)
+            after = _revoked(record, event)
         case _:
             assert_never(event)
     return after
@@ -60,15 +60,24 @@ def _created(event: ApplicationCreated, private: PrivateData) -> ClientRecord:
         scopes=event.scopes,
         secrets=(_secret(event.secret, private),),
         expires_at=event.expires_at,
+        keys=event.keys,
+        token_seconds=event.token_seconds,
     )
 
 
 def _updated(record: ClientRecord, event: ApplicationUpdated) -> ClientRecord:
-    if "scopes" in event.changed:
-        record = record.__replace__(scopes=event.scopes)
-    if "expires_at" in event.changed:
-        record = record.__replace__(expires_at=event.expires_at)
+    for member in ("scopes", "expires_at", "keys", "token_seconds"):
+        if member in event.changed:
+            record = record.__replace__(**{member: getattr(event, member)})
     return record
+
+
+def _revoked(record: ClientRecord, event: TokensRevoked) -> ClientRecord:
+    if event.jti is None or event.revoked_at is None or event.token_expires_at is None:
+        return record.__replace__(not_before=event.not_before)
+    kept = tuple(one for one in record.revoked if one.expires_at > event.revoked_at)
+    token = RevokedToken(jti=event.jti, expires_at=event.token_expires_at)
+    return record.__replace__(revoked=(*kept, token))
 
 
 def _secret(facts: SecretFacts, private: PrivateData) -> SecretRecord:

@@ -14,6 +14,7 @@ class OAuthError(Exception):
     code = "invalid_request"
     status = 400
     description = "The request is malformed."
+    retry_seconds: int | None = None
 
     def __init__(
         self,
@@ -59,6 +60,53 @@ class InvalidTarget(OAuthError):
 
     code = "invalid_target"
     description = "No tokens are issued for the requested resource."
+
+
+class InvalidDpopProof(OAuthError):
+    """RFC 9449, section 5."""
+
+    code = "invalid_dpop_proof"
+    description = "The DPoP proof is not valid."
+
+
+class UseDpopNonce(OAuthError):
+    """RFC 9449, section 8: the same again, with the nonce of the answer."""
+
+    code = "use_dpop_nonce"
+    description = "Send the DPoP proof again, with the nonce of the header DPoP-Nonce."
+
+    def __init__(self, nonce: str) -> None:
+        super().__init__(reason="a nonce is asked for")
+        self.nonce = nonce
+
+
+class TooManyFailures(OAuthError):
+    """RFC 6585, section 4: credentials are not looked at for a while."""
+
+    code = "temporarily_unavailable"
+    status = 429
+    description = "Too many failed attempts. Try again when Retry-After has passed."
+
+    def __init__(self, seconds: int, *, client_id: str | None = None) -> None:
+        super().__init__(reason="too many failed attempts", client_id=client_id)
+        self.retry_seconds = seconds
+
+
+class TooManyRevocations(OAuthError):
+    """RFC 6585, section 4: each revoked token is remembered until it expires."""
+
+    code = "temporarily_unavailable"
+    status = 429
+    description = "Too many tokens of this client were revoked one by one. Revoke them all at once."
+    retry_seconds = 60
+
+
+class RegistryAway(OAuthError):
+    """RFC 7009, section 2.2.1: the token must be assumed to be good still."""
+
+    code = "temporarily_unavailable"
+    status = 503
+    description = "The token could not be revoked at the moment. Please try again."
 
 
 class MethodNotAllowed(InvalidRequest):

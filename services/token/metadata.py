@@ -3,7 +3,9 @@
 from typing import Any
 from urllib.parse import urlsplit
 
+from services.token import assertions
 from services.token.grant import CLIENT_CREDENTIALS
+from shared import dpop
 from shared.config import Settings
 
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
@@ -28,8 +30,24 @@ def metadata_of(settings: Settings, algorithm: str | None) -> dict[str, Any]:
         # Required, though there is no authorization endpoint: nothing is ever returned from one.
         "response_types_supported": ["none"],
         "grant_types_supported": [CLIENT_CREDENTIALS],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        **_authentication("token"),
+        "introspection_endpoint": f"{base}/introspect",
+        **_authentication("introspection"),
+        "revocation_endpoint": f"{base}/revoke",
+        **_authentication("revocation"),
+        "dpop_signing_alg_values_supported": list(dpop.ALGORITHMS),
         # Not in the RFC's list, which has no member for it; section 2 allows others.
         "access_token_signing_alg_values_supported": [algorithm] if algorithm else [],
     }
     return {name: value for name, value in members.items() if value != []}
+
+
+def _authentication(endpoint: str) -> dict[str, list[str]]:
+    return {
+        f"{endpoint}_endpoint_auth_methods_supported": [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt",
+        ],
+        f"{endpoint}_endpoint_auth_signing_alg_values_supported": list(assertions.ALGORITHMS),
+    }

@@ -12,7 +12,12 @@ FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 # RFC 8707, section 2: the only one that may be repeated.
 REPEATABLE = "resource"
-KNOWN = frozenset({"grant_type", "client_id", "client_secret", "scope", REPEATABLE})
+KNOWN = frozenset(
+    {
+        *("grant_type", "client_id", "client_secret", "scope", REPEATABLE),
+        *("client_assertion", "client_assertion_type", "token", "token_type_hint"),
+    }
+)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 

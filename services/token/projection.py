@@ -27,7 +27,7 @@ from shared.logs import get_logger
 from shared.subscription import Cursor
 
 # Of the rows. Raise it when ClientRecord changes so that old rows mean something else.
-FORMAT = 2
+FORMAT = 3
 READERS = 512
 # How much of a snapshot is written between two looks at the network.
 SNAPSHOT_ROWS = 2000

@@ -27,6 +27,7 @@ WEB = frozenset(
         "recovery",
     }
     | {"administrators", "organizations_rest", "users_rest", "directory_audit_rest"}
+    | {"endpoint", "authentication", "revocation", "dpop"}
     # The pages.
     | {"site", "forms", "entrance", "sign_in", "grids", "listings", "additions"}
     | {"application_pages"}
@@ -36,7 +37,7 @@ ONLY_IN = {
     "aio_pika": {"shared.bus"},
     "aiosmtplib": {"services.notifier.smtp"},
     "authlib": {"services.registry.pages.provider"},
-    "lmdb": {"services.token.projection"},
+    "lmdb": {"services.token.projection", "services.token.replays"},
 }
 # The token service's state is the record that the registry's snapshot carries: a form of its own
 # would only have to be converted, so its domain may know that one record.

@@ -25,6 +25,7 @@ from services.registry.pages.site import HOME, KEPT, Site
 from services.registry.pages.visits import Visit
 from services.registry.permissions import may_grant
 from services.registry.projection import NameTaken, OwnerUnavailable
+from services.registry.public_keys import keys_in
 from services.registry.refusals import problem_of
 from services.registry.terms import FieldRefused
 from services.registry.views import ApplicationView, ApplicationViews
@@ -95,7 +96,16 @@ class Additions:
             return await self._form(
                 request, visit, form, for_others=for_others, status=503, errors=missing
             )
-        names = ("form", "name", "description", "organization", "owner", "expires_at", "active")
+        names = (
+            "form",
+            "name",
+            "description",
+            "organization",
+            "owner",
+            "expires_at",
+            "active",
+            "keys",
+        )
         draws = draws_of(visit, *(form.text(one) for one in names), form.texts("scopes"))
         before = await sent_before(self._store, draws)
         if before is not None:
@@ -110,6 +120,7 @@ class Additions:
                     active=form.flag("active"),
                     scopes=tuple(form.texts("scopes")),
                     expires_at=moment_of(form),
+                    keys=keys_in(form.text("keys")),
                     current_organization_id=visit.organization.id if visit.organization else None,
                 ),
                 by=visit.user,

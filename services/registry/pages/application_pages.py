@@ -13,6 +13,7 @@ from services.registry.clock import end_of_second, now
 from services.registry.creation import OUTRANKED, Forbidden
 from services.registry.directory import Directory
 from services.registry.domain import (
+    KEEP,
     ActivateApplication,
     ApplicationNotFound,
     Change,
@@ -40,11 +41,13 @@ from services.registry.pages.visits import Visit
 from services.registry.pages.words import ago, field_of, times
 from services.registry.permissions import may_have_secret_of, may_manage
 from services.registry.ports import WrongExpectedVersion
+from services.registry.public_keys import keys_in
 from services.registry.rotation import rotate_secret
 from services.registry.terms import admitted
 from services.registry.usage import UsageRecords
-from services.registry.views import ApplicationView, ApplicationViews
+from services.registry.views import ApplicationView, ApplicationViews, jwks_view
 from shared.config import Settings
+from shared.envelope import encode_json
 from shared.problem import Problem
 
 CHANGED_MEANWHILE = (
@@ -164,8 +167,12 @@ class ApplicationPages:
                 scopes=tuple(form.texts("scopes")),
                 expires_at=_end(form, view),
                 active=form.flag("active"),
+                keys=keys_in(form.text("keys")),
             )
             command = admitted(command, view, by=visit.user, settings=self._settings, now=now())
+            if jwks_view(command.keys if command.keys is not KEEP else ()) != view.jwks:
+                # Whoever gives it a key can act as it: as whoever has its secret.
+                await self._require_secret(visit, view)
             await change_application(
                 self._store,
                 view.id,
@@ -373,6 +380,7 @@ def _fields(view: ApplicationView, back: str) -> list[tuple[str, str]]:
         *(("scopes", one) for one in view.scopes),
         ("expires_at", field_of(view.expires_at)),
         *([("active", "on")] if view.active else []),
+        ("keys", "" if view.jwks is None else encode_json(view.jwks).decode()),
         ("version", str(view.version)),
         ("back", back),
     ]
@@ -390,6 +398,8 @@ def _is_done(command: UpdateApplication, view: ApplicationView) -> bool:
     wanted = (command.name, command.description, command.scopes, command.active)
     return wanted == (view.name, view.description, tuple(view.scopes), view.active) and (
         command.expires_at == view.expires_at
+        and command.keys is not KEEP
+        and jwks_view(command.keys) == view.jwks
     )
 
 

@@ -24,7 +24,7 @@ _REASONS = {
     "owner_disabled": "Deactivated, since the owner was disabled",
     "organization_disabled": "Deactivated, since the organization was disabled",
 }
-_MEMBERS = {"expires_at": "end"}
+_MEMBERS = {"expires_at": "end", "token_seconds": "lifetime of access tokens"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +99,8 @@ def _said(envelope: Envelope) -> tuple[str, Sequence[str]]:
         case ApplicationSecretRevoked():
             return "Secret revoked", []
         case TokensRevoked():
+            if event.jti is not None:
+                return "Access token revoked", [f"By its client; jti {event.jti}"]
             return "Access tokens revoked", [f"Issued before {moment(event.not_before)}"]
         case _:
             assert_never(event)
@@ -113,3 +115,8 @@ def _changes(event: ApplicationUpdated) -> Iterable[str]:
         yield f"Scopes: {' '.join(event.scopes) or 'none'}"
     if "expires_at" in event.changed:
         yield f"End: {'none' if event.expires_at is None else moment(event.expires_at)}"
+    if "keys" in event.changed:
+        yield f"Keys: {', '.join(one.kid for one in event.keys) or 'none'}"
+    if "token_seconds" in event.changed:
+        lifetime = "the usual" if event.token_seconds is None else f"{event.token_seconds} s"
+        yield f"Lifetime of access tokens: {lifetime}"

@@ -9,10 +9,9 @@ from prometheus_client import Counter
 
 from services.registry.directory import is_storable
 from services.registry.passwords import hash_password, matches, new_password
-from services.registry.rate_limits import network_of
 from shared.config import Logins
 from shared.postgres import Pool
-from shared.token_bucket import TokenBuckets
+from shared.token_bucket import TokenBuckets, network_of
 
 LOGINS = Counter("oauthapps_registry_logins_total", "Attempts to log in", ["outcome"])
 

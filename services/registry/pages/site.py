@@ -273,7 +273,7 @@ def to_login(request: Request, form: Form | None = None, *, can_be_shown: bool =
 # Fields of forms that are filled in again after a login.
 KEPT = (
     *("name", "description", "scopes", "organization", "owner", "expires_at", "active"),
-    *("version", "back"),
+    *("keys", "version", "back"),
 )
 
 

@@ -25,6 +25,8 @@ MEMBERS = {
     "last_used_at",
     "description",
     "expires_at",
+    "jwks",
+    "token_lifetime",
     "secrets",
     "version",
 }

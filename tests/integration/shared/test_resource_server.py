@@ -19,7 +19,7 @@ from shared.resource_server import (
     KeysUnavailable,
     NoSigningKeys,
     TokenRefused,
-    bearer_token,
+    presented_token,
 )
 from tests.integration.registry.api import Issuer
 from tests.integration.token.house import serving
@@ -234,4 +234,5 @@ async def test_without_keys_it_says_which_kind_of_without(desk: Desk) -> None:
 
 def test_a_bearer_token_is_taken_from_its_header() -> None:
     """The scheme's name is not case-sensitive (RFC 9110, section 11.1)."""
-    assert bearer_token("bearer  abc ") == "abc"
+    assert presented_token("bearer  abc ") == "abc"
+    assert presented_token("DPoP abc") == "abc"

@@ -4,11 +4,12 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,9 +17,10 @@ from starlette.routing import Route
 
 from services.token.app import create_app
 from services.token.keys import Algorithm, generate
-from shared.config import Bus, Registry, Settings, Subscription, Token
+from shared.config import Bus, Registry, Resource, Settings, Subscription, Token
 from shared.envelope import Envelope, encode_internal
-from shared.events import Event, PrivateData
+from shared.events import NO_PRIVATE_DATA, Event, PrivateData, TokensRevoked, subject_of
+from shared.revocation import TokenRevocation
 from shared.server import Server, bind
 from shared.service_credential import is_presented, load_or_create
 from shared.web import json_response
@@ -63,6 +65,7 @@ class ToldRegistry:
                 Route("/internal/feed", self._feed),
                 Route("/internal/feed/head", self._head),
                 Route("/internal/snapshot", self._snapshot),
+                Route("/internal/revocations", self._revocation, methods=["POST"]),
             ]
         )
         self.app.state.stopping = asyncio.Event()
@@ -120,6 +123,26 @@ class ToldRegistry:
         self._count(request, "head")
         return json_response({"log_epoch": self.log_epoch, "position": len(self.envelopes)})
 
+    async def _revocation(self, request: Request) -> Response:
+        self._count(request, "revocations")
+        told = msgspec.json.decode(await request.body(), type=TokenRevocation)
+        mine = next(
+            (one for one in self.envelopes if one.event.application_id == told.application_id),
+            None,
+        )
+        if mine is None:
+            return Response(status_code=404)
+        subject = subject_of(mine.event)
+        event = TokensRevoked(
+            **subject,
+            not_before=datetime(1970, 1, 1, tzinfo=UTC),
+            jti=told.jti,
+            revoked_at=datetime.now(UTC),
+            token_expires_at=told.expires_at,
+        )
+        await self.tell((event, NO_PRIVATE_DATA))
+        return json_response({"revoked": True})
+
     async def _snapshot(self, request: Request) -> Response:
         self._count(request, "snapshot")
         head = json_response({"log_epoch": self.log_epoch, "position": len(self.envelopes)})
@@ -151,11 +174,17 @@ class House:
     ) -> Settings:
         """Return the configuration, with some of the token service's settings."""
         section = Token(port=self.port, issuer=self.url, audience="https://api.example", **token)
+        resources = {
+            "https://orders.example": Resource(
+                scopes=("applications:read",), lifetime=timedelta(minutes=5)
+            )
+        }
         bus: dict[str, Any] = {} if amqp_url is None else {"url": amqp_url}
         return Settings(
             var=self.var,
             registry=Registry(internal_url=self.registry.url),
             token=section,
+            resources=resources,
             bus=Bus(**bus),
             subscription=Subscription(page_size=100, head_check=head_check),
         )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from services.token import keys
+from services.token import key_ring
 from shared.credentials import new_client_secret
 from shared.problem import KEYS_MISSING
 from tests.integration.token.house import House, is_ready
@@ -234,7 +234,7 @@ async def test_nothing_secret_is_logged(
 
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(key_ring, "LOOK_SECONDS", 0.05)
 
 
 async def _projection_is_ok(http: httpx.AsyncClient) -> bool:

@@ -234,7 +234,11 @@ async def test_metadata_says_what_is_served(house: House, http: httpx.AsyncClien
     assert (document["token_endpoint_auth_methods_supported"]) == [
         "client_secret_basic",
         "client_secret_post",
+        "private_key_jwt",
     ]
+    for one in ("introspection", "revocation"):
+        assert document[f"{one}_endpoint"].startswith(house.url)
+        assert "private_key_jwt" in document[f"{one}_endpoint_auth_methods_supported"]
     assert document["access_token_signing_alg_values_supported"] == ["ES256"]
     assert "applications:read" in document["scopes_supported"]
 
@@ -259,7 +263,7 @@ async def test_metrics_count_outcomes_and_name_no_client(
 
     text = (await http.get("/metrics")).text
 
-    assert 'oauthapps_token_requests_total{outcome="issued"}' in text
-    assert 'oauthapps_token_requests_total{outcome="invalid_client"}' in text
+    assert 'oauthapps_token_requests_total{endpoint="token",outcome="ok"}' in text
+    assert 'oauthapps_token_requests_total{endpoint="token",outcome="invalid_client"}' in text
     assert "oauthapps_token_projection_staleness_seconds" in text
     assert house.application.client_id not in text

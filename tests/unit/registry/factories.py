@@ -105,7 +105,9 @@ def secret_revoked(secret_id: str, **given: str) -> ApplicationSecretRevoked:
 
 def tokens_revoked(not_before: datetime, **given: str) -> TokensRevoked:
     """Return the event that ends older access tokens."""
-    return TokensRevoked(**subject(**given), not_before=not_before)
+    return TokensRevoked(
+        **subject(**given), not_before=not_before, jti=None, revoked_at=None, token_expires_at=None
+    )
 
 
 def application(**given: Any) -> Application:
@@ -118,6 +120,9 @@ def application(**given: Any) -> Application:
         "expires_at": None,
         "secrets": {secret_facts().id: secret_facts()},
         "not_before": None,
+        "keys": (),
+        "token_seconds": None,
+        "revoked": {},
         "created_at": NOON,
         "updated_at": NOON,
         **given,

@@ -12,6 +12,7 @@ from shared.events import (
     ApplicationUpdated,
     Event,
     PrivateData,
+    PublicKey,
     SecretFacts,
 )
 
@@ -28,6 +29,13 @@ TIMES = some.datetimes(
 SECRETS = some.builds(
     SecretFacts, id=TEXTS, hint=TEXTS, created_at=TIMES, expires_at=some.none() | TIMES
 )
+KEYS = some.builds(
+    PublicKey,
+    kty=TEXTS,
+    kid=TEXTS,
+    alg=TEXTS,
+    **{name: some.none() | TEXTS for name in ("n", "e", "crv", "x", "y")},
+)
 _FIELDS = {
     "active": some.booleans(),
     "changed": some.lists(TEXTS, max_size=3).map(tuple),
@@ -38,6 +46,11 @@ _FIELDS = {
     "others_expire_at": TIMES,
     "secret_id": TEXTS,
     "not_before": TIMES,
+    "keys": some.lists(KEYS, max_size=2).map(tuple),
+    "token_seconds": some.none() | some.integers(1, 86_400),
+    "jti": some.none() | TEXTS,
+    "revoked_at": some.none() | TIMES,
+    "token_expires_at": some.none() | TIMES,
 }
 EVENTS: some.SearchStrategy[Event] = some.one_of(
     *(

@@ -56,13 +56,14 @@ class Application:
         )
 
     def created(
-        self, *, active: bool = True, expires_at: datetime | None = None
+        self, *, active: bool = True, expires_at: datetime | None = None, **more: Any
     ) -> tuple[Event, PrivateData]:
         event = self._says(
             ApplicationCreated,
             active=active,
             scopes=self.scopes,
             secret=secret_facts(expires_at=expires_at),
+            **more,
         )
         return event, PrivateData(secret_digest=digest_of(self.secret))
 
@@ -79,8 +80,8 @@ class Application:
     def secret_revoked(self, secret_id: str) -> tuple[Event, PrivateData]:
         return self._says(ApplicationSecretRevoked, secret_id=secret_id), NO_PRIVATE_DATA
 
-    def tokens_revoked(self, not_before: datetime) -> tuple[Event, PrivateData]:
-        return self._says(TokensRevoked, not_before=not_before), NO_PRIVATE_DATA
+    def tokens_revoked(self, not_before: datetime, **facts: Any) -> tuple[Event, PrivateData]:
+        return self._says(TokensRevoked, not_before=not_before, **facts), NO_PRIVATE_DATA
 
     def deactivated(self) -> tuple[Event, PrivateData]:
         return self._says(ApplicationDeactivated), NO_PRIVATE_DATA
@@ -91,8 +92,8 @@ class Application:
     def deleted(self) -> tuple[Event, PrivateData]:
         return self._says(ApplicationDeleted), NO_PRIVATE_DATA
 
-    def updated(self) -> tuple[Event, PrivateData]:
-        return self._says(ApplicationUpdated), NO_PRIVATE_DATA
+    def updated(self, **facts: Any) -> tuple[Event, PrivateData]:
+        return self._says(ApplicationUpdated, **facts), NO_PRIVATE_DATA
 
 
 def client_record(

@@ -8,12 +8,13 @@ import jwt
 import pytest
 
 from services.token.access_tokens import AccessTokens
+from services.token.grant import Target
 from services.token.keys import Algorithm, generate
 from tests.unit.token.factories import Application, client_record
 
-TOKENS = AccessTokens(
-    issuer="https://token.example", audience="https://api.example", lifetime_seconds=600
-)
+AUDIENCE = "https://api.example"
+TARGET = Target(audience=AUDIENCE)
+TOKENS = AccessTokens(issuer="https://token.example", lifetime_seconds=600)
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
@@ -23,7 +24,7 @@ def test_a_token_is_verified_by_a_stock_library(tmp_path: Path, algorithm: Algor
     application = Application()
     before = int(time.time())
 
-    token = TOKENS.sign(key, client_record(application), "a b", TOKENS.lifetime_seconds)
+    token = TOKENS.sign(key, client_record(application), "a b", 600, audience=AUDIENCE)
 
     claims = jwt.decode(
         token,
@@ -55,7 +56,9 @@ def test_no_two_tokens_share_their_jti(tmp_path: Path) -> None:
     record = client_record(Application())
 
     ids = {
-        jwt.decode(TOKENS.sign(key, record, "", 60), options={"verify_signature": False})["jti"]
+        jwt.decode(
+            TOKENS.sign(key, record, "", 60, audience=AUDIENCE), options={"verify_signature": False}
+        )["jti"]
         for _ in range(200)
     }
 
@@ -71,7 +74,7 @@ def test_each_key_has_a_header_of_its_own(tmp_path: Path) -> None:
             tmp_path / f"{algorithm}.private", tmp_path / f"{algorithm}.public", algorithm
         )
 
-        header = jwt.get_unverified_header(TOKENS.sign(key, record, "a", 60))
+        header = jwt.get_unverified_header(TOKENS.sign(key, record, "a", 60, audience=AUDIENCE))
 
         assert (algorithm, key.kid) == (header["alg"], header["kid"])
 
@@ -83,8 +86,19 @@ def test_a_token_does_not_outlive_its_application() -> None:
     def lifetime(left: timedelta | None) -> int:
         end = None if left is None else now + left
         client = client_record(Application()).__replace__(expires_at=end)
-        return TOKENS.lifetime_of(client, now.timestamp())
+        return TOKENS.lifetime_of(client, TARGET, now.timestamp())
 
-    assert lifetime(None) == TOKENS.lifetime_seconds
-    assert lifetime(timedelta(days=9)) == TOKENS.lifetime_seconds
+    assert lifetime(None) == 600
+    assert lifetime(timedelta(days=9)) == 600
     assert lifetime(timedelta(seconds=61.5)) == 61
+
+
+def test_application_and_resource_may_shorten_a_token() -> None:
+    """And one of them may lengthen it; of both the shorter counts."""
+    client = client_record(Application())
+    own = client.__replace__(token_seconds=1200)
+    short = Target(audience=AUDIENCE, lifetime_seconds=30)
+
+    assert TOKENS.lifetime_of(own, TARGET, 0.0) == 1200
+    assert TOKENS.lifetime_of(client, short, 0.0) == 30
+    assert TOKENS.lifetime_of(own, short, 0.0) == 30

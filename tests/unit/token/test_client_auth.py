@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.token.assertions import ASSERTION_TYPE
 from services.token.client_auth import Credentials, authenticate, presented
 from services.token.errors import InvalidClient, InvalidRequest
 from services.token.parameters import Parameters
@@ -40,9 +41,7 @@ def test_basic_is_split_at_the_first_colon_and_each_half_form_decoded(
     pair: str, expected: tuple[str, str]
 ) -> None:
     """RFC 6749, section 2.3.1: the halves were form-encoded before they were joined."""
-    found = presented(basic(pair), body())
-
-    assert expected == (found.client_id, found.client_secret)
+    assert Credentials(*expected) == presented(basic(pair), body())
 
 
 @pytest.mark.parametrize(
@@ -88,6 +87,8 @@ def test_an_equal_client_id_beside_basic_is_fine() -> None:
         (basic("id:secret"), body(client_assertion="x")),
         (None, body(client_id="id", client_secret="secret", client_assertion="x")),
         (None, body(client_secret="secret")),
+        (None, body(client_assertion="x", client_id="id")),
+        (None, body(client_assertion_type=ASSERTION_TYPE)),
     ],
 )
 def test_two_ways_or_contradicting_ways_are_refused(
@@ -99,7 +100,8 @@ def test_two_ways_or_contradicting_ways_are_refused(
 
 
 @pytest.mark.parametrize(
-    "parameters", [body(), body(client_id="id"), body(client_assertion="x", client_id="id")]
+    "parameters",
+    [body(), body(client_id="id"), body(client_assertion="x", client_assertion_type="saml")],
 )
 def test_a_request_without_a_usable_credential_is_not_authenticated(parameters: Parameters) -> None:
     """RFC 6749, section 5.2: "no client authentication included" is invalid_client."""

@@ -1,0 +1,124 @@
+"""The public keys of applications: taken as a JWK set (RFC 7517) or in PEM form, and judged."""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import get_default_algorithms
+
+from services.registry.terms import FieldRefused
+from shared.events import PublicKey
+
+MEMBER = "jwks"
+MOST_KEYS = 8
+RSA_BITS, LONGEST_RSA_BITS = 2048, 8192
+KID_LIMIT = 255
+# RFC 7638, section 3.2, and RFC 8037, section 2: what of a key the thumbprint covers.
+_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
+_PEM = re.compile(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
+_SIGNATURES = get_default_algorithms()
+
+
+def keys_of(jwks: Mapping[str, Any]) -> tuple[PublicKey, ...]:
+    """Return the keys of a JWK set. Raises FieldRefused, which says what is wrong with which."""
+    keys = jwks.get("keys")
+    if not isinstance(keys, list) or not all(isinstance(one, Mapping) for one in keys):
+        raise FieldRefused('Give a JWK set: {"keys": [...]}.', MEMBER)
+    return _checked([_of_jwk(one, (MEMBER, "keys", at)) for at, one in enumerate(keys)])
+
+
+def keys_in(text: str) -> tuple[PublicKey, ...]:
+    """Return the keys that a text holds, a JWK set, one JWK or PEM; none of an empty one.
+
+    Raises FieldRefused.
+    """
+    text = text.strip()
+    if not text:
+        return ()
+    if "-----BEGIN" in text:
+        if re.sub(_PEM, "", text).strip():
+            raise FieldRefused("There is something beside the PEM keys.", MEMBER)
+        return _checked([_of_pem(one) for one in _PEM.findall(text)])
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise FieldRefused("Give a JWK set as JSON, or public keys in PEM form.", MEMBER)
+    return keys_of(given if "keys" in given else {"keys": [given]})
+
+
+def jwks_of(keys: Iterable[PublicKey]) -> dict[str, Any] | None:
+    """Return the JWK set of some keys, None without any."""
+    found = [one.jwk for one in keys]
+    return {"keys": found} if found else None
+
+
+def _of_jwk(given: Mapping[str, Any], path: tuple[str | int, ...]) -> PublicKey:
+    if not {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}.isdisjoint(given):
+        message = "This is a private key: keep it, and never send it to anybody. Make a new one."
+        raise FieldRefused(message, *path)
+    try:
+        members = {name: given[name] for name in _MEMBERS[given["kty"]]}
+        key = jwt.PyJWK.from_dict(members).key
+    except (jwt.PyJWTError, ValueError, KeyError, TypeError, AttributeError):
+        raise FieldRefused("This is no public key as a JWK.", *path) from None
+    kid = given.get("kid")
+    if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= KID_LIMIT):
+        raise FieldRefused("The kid is no text of a reasonable length.", *path)
+    if given.get("use") not in (None, "sig"):
+        raise FieldRefused("This key is not for signatures (use).", *path)
+    found = _of_key(key, kid, path)
+    if given.get("alg") not in (None, found.alg):
+        raise FieldRefused(f"This key signs by {found.alg} here.", *path)
+    return found
+
+
+def _of_pem(text: str) -> PublicKey:
+    if "PRIVATE KEY" in text:
+        message = "This is a private key: keep it, and never send it to anybody. Make a new one."
+        raise FieldRefused(message, MEMBER)
+    try:
+        key = serialization.load_pem_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm, binascii.Error):
+        raise FieldRefused("This is no public key in PEM form.", MEMBER) from None
+    return _of_key(key, None, (MEMBER,))
+
+
+def _of_key(key: Any, kid: str | None, path: tuple[str | int, ...]) -> PublicKey:
+    """Return a key with the one algorithm it is used with."""
+    match key:
+        case rsa.RSAPublicKey() if RSA_BITS <= key.key_size <= LONGEST_RSA_BITS:
+            alg = "RS256"
+        case ec.EllipticCurvePublicKey() if isinstance(key.curve, ec.SECP256R1):
+            alg = "ES256"
+        case ed25519.Ed25519PublicKey():
+            alg = "EdDSA"
+        case _:
+            message = f"Give an RSA key of {RSA_BITS} bits or more, a P-256 or an Ed25519 key."
+            raise FieldRefused(message, *path)
+    jwk = _SIGNATURES[alg].to_jwk(key, as_dict=True)
+    members = {name: str(jwk[name]) for name in _MEMBERS[jwk["kty"]]}
+    return PublicKey(kid=kid or _thumbprint(members), alg=alg, **members)
+
+
+def _thumbprint(members: Mapping[str, str]) -> str:
+    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _checked(keys: Sequence[PublicKey]) -> tuple[PublicKey, ...]:
+    if len(keys) > MOST_KEYS:
+        raise FieldRefused(f"Give {MOST_KEYS} keys at most.", MEMBER)
+    if len({one.kid for one in keys}) < len(keys):
+        raise FieldRefused("Two keys have the same kid.", MEMBER)
+    return tuple(keys)

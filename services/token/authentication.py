@@ -1,0 +1,113 @@
+"""Who asks: the client of a request, by whichever way it authenticates."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from starlette.requests import Request
+
+from services.token.assertions import claimed_client, verified_claims
+from services.token.client_auth import (
+    Assertion,
+    Authenticated,
+    CatchUp,
+    Credentials,
+    FindClient,
+    authenticate,
+    presented,
+    state_of,
+)
+from services.token.endpoint import only
+from services.token.errors import InvalidClient, ProjectionStale
+from services.token.failures import Failures
+from services.token.parameters import Parameters
+from services.token.replays import NoRoom, Replays
+from shared.config import Settings
+from shared.credentials import is_well_formed_client_id
+
+
+class ClientAuthentication:
+    """Finds out which client sends a request, by secret or by assertion."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        find: FindClient,
+        catch_up: CatchUp,
+        require_fresh: Callable[[], None],
+        replays: Replays,
+        failures: Failures,
+    ) -> None:
+        self._issuer = settings.issuer
+        self._longest = settings.token.assertion_lifetime.total_seconds()
+        self._find = find
+        self._catch_up = catch_up
+        self._require_fresh = require_fresh
+        self._replays = replays
+        self._failures = failures
+
+    async def __call__(self, request: Request, parameters: Parameters) -> Authenticated:
+        """Return the client. Raises InvalidRequest, InvalidClient, TooManyFailures."""
+        shown = presented(only(request, "authorization"), parameters)
+        self._require_fresh()
+        address = "" if request.client is None else request.client.host
+        client_id = (
+            shown.client_id if isinstance(shown, Credentials) else claimed_client(shown.token)
+        )
+        credential = shown.client_secret if isinstance(shown, Credentials) else ""
+        self._failures.admit(address, client_id, credential)
+        try:
+            if isinstance(shown, Credentials):
+                now = datetime.now(UTC)
+                found = await authenticate(shown, self._find, self._catch_up, now)
+                self._failures.succeeded(client_id, credential)
+                return found
+            return await self._by_assertion(shown, client_id, parameters)
+        except InvalidClient:
+            self._failures.failed(address, client_id)
+            raise
+
+    async def _by_assertion(
+        self, shown: Assertion, client_id: str, parameters: Parameters
+    ) -> Authenticated:
+        if parameters.get("client_id") not in (None, client_id):
+            raise InvalidClient(reason="the client_id is not that of the assertion")
+        if not is_well_formed_client_id(client_id):
+            raise InvalidClient(reason="not a Client ID")
+        found = self._examine(shown, client_id)
+        if isinstance(found, str):
+            await self._catch_up()
+            found = self._examine(shown, client_id)
+        if isinstance(found, str):
+            raise InvalidClient(reason=found, client_id=client_id)
+        authenticated, claims = found
+        now = datetime.now(UTC).timestamp()
+        try:
+            is_new = self._replays.is_new(
+                f"assertion {client_id} {claims['jti']}", until=claims["exp"] + 60, now=now
+            )
+        except NoRoom:
+            raise ProjectionStale(reason="no room to remember assertions") from None
+        if not is_new:
+            raise InvalidClient(reason="assertion used before", client_id=client_id)
+        return authenticated
+
+    def _examine(
+        self, shown: Assertion, client_id: str
+    ) -> tuple[Authenticated, dict[str, Any]] | str:
+        now = datetime.now(UTC)
+        client = self._find(client_id)
+        if client is None:
+            return "unknown client"
+        claims = verified_claims(
+            shown.token, client, issuer=self._issuer, longest=self._longest, now=now.timestamp()
+        )
+        if isinstance(claims, str):
+            return claims
+        wrong = state_of(client, now)
+        if wrong is not None:
+            return wrong
+        # Uses are counted for each secret; a key counts as one of its own.
+        return Authenticated(client, str(uuid5(NAMESPACE_URL, f"urn:jwk:{client_id}"))), claims

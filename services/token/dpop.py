@@ -1,0 +1,70 @@
+"""Tokens that are bound to a key of the client (RFC 9449, sections 5 and 8)."""
+
+import base64
+import hashlib
+import hmac
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+
+from services.token.endpoint import only
+from services.token.errors import InvalidDpopProof, ProjectionStale, UseDpopNonce
+from services.token.replays import NoRoom, Replays
+from shared.config import Settings
+from shared.dpop import Proof, ProofRefused, verify_proof
+
+# A nonce is good for the rest of its period and the one after.
+NONCE_SECONDS = 300
+
+
+class DpopProofs:
+    """Verifies the proof of a token request, if it has one."""
+
+    def __init__(self, settings: Settings, replays: Replays, *, secret: str) -> None:
+        """Nonces derive from `secret`, so that every worker and host knows those of the others."""
+        self._issuer = settings.issuer.rstrip("/")
+        self._seconds = settings.token.dpop_lifetime.total_seconds()
+        self._wants_nonce = settings.token.dpop_nonce
+        self._replays = replays
+        self._secret = hashlib.sha256(b"dpop-nonce" + secret.encode()).digest()
+
+    def key_of(self, request: Request) -> str | None:
+        """Return the thumbprint of the key that a token is to be bound to, None without a proof.
+
+        Raises InvalidDpopProof, UseDpopNonce.
+        """
+        header = only(request, "dpop")
+        if header is None:
+            return None
+        now = datetime.now(UTC).timestamp()
+        try:
+            proof = verify_proof(
+                header,
+                method=request.method,
+                url=f"{self._issuer}{request.url.path}",
+                now=now,
+                seconds=self._seconds,
+            )
+        except ProofRefused as error:
+            raise InvalidDpopProof(reason=f"DPoP: {error}") from None
+        self._check_nonce(proof, now)
+        name = f"dpop {proof.thumbprint} {proof.jti}"
+        try:
+            is_new = self._replays.is_new(name, until=proof.issued_at + 2 * self._seconds, now=now)
+        except NoRoom:
+            raise ProjectionStale(reason="no room to remember proofs") from None
+        if not is_new:
+            raise InvalidDpopProof(reason="DPoP: used before")
+        return proof.thumbprint
+
+    def _check_nonce(self, proof: Proof, now: float) -> None:
+        if proof.nonce is None and not self._wants_nonce:
+            return
+        period = int(now // NONCE_SECONDS)
+        good = (self._nonce(period), self._nonce(period - 1))
+        if not any(hmac.compare_digest(one, proof.nonce or "") for one in good):
+            raise UseDpopNonce(good[0])
+
+    def _nonce(self, period: int) -> str:
+        digest = hmac.new(self._secret, str(period).encode(), hashlib.sha256).digest()
+        return base64.urlsafe_b64encode(digest[:18]).decode()

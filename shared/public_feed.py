@@ -1,0 +1,131 @@
+"""The registry's public feed, read by any system that has a client with the scope `events:read`."""
+
+import time
+from datetime import datetime
+from typing import Any
+
+import httpx
+import msgspec
+
+from shared.envelope import Envelope, Metadata, Page, decode_event
+from shared.events import NO_PRIVATE_DATA
+from shared.failures import TransientFailure
+
+PAGE_SIZE = 1000
+ANSWER_SECONDS = 30.0
+# A token is asked for anew so long before it expires.
+RENEWAL_SECONDS = 30.0
+# A CloudEvent does not say who caused it.
+_UNKNOWN = Metadata(command_id="", actor="")
+
+
+class FeedUnavailable(TransientFailure):
+    """The public feed cannot be read just now; the reason says what to do."""
+
+
+class _CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    type: str
+    subject: str
+    time: datetime
+    sequence: int
+    data: msgspec.Raw
+
+
+class PublicFeed:
+    """Reads `GET /api/events` with access tokens that it obtains itself."""
+
+    def __init__(
+        self,
+        registry_url: str,
+        *,
+        token_url: str,
+        client_id: str,
+        client_secret: str,
+        page_size: int = PAGE_SIZE,
+    ) -> None:
+        self._events_url = f"{registry_url.rstrip('/')}/api/events"
+        self._token_url = token_url
+        self._credentials = httpx.BasicAuth(client_id, client_secret)
+        self._page_size = page_size
+        self._token: str | None = None
+        self._renew_at = 0.0
+        self._http = httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def read(self, after: int, *, wait: float = 0.0) -> Page:
+        """Return the events after a position; wait so many seconds when there are none.
+
+        Raises FeedUnavailable, UndecodableEvent.
+        """
+        response = await self._get(after, wait)
+        if response.status_code == 401:
+            # Withdrawn meanwhile, or the keys were replaced: once more with a fresh one.
+            self._token = None
+            response = await self._get(after, wait)
+        if response.status_code != 200:
+            raise FeedUnavailable(_refusal(response.status_code))
+        try:
+            head = int(response.headers["log-head"])
+            log_epoch = response.headers["log-epoch"]
+            events = msgspec.json.decode(response.content, type=list[_CloudEvent])
+        except (msgspec.MsgspecError, KeyError, ValueError) as error:
+            message = f"registry: unexpected answer ({type(error).__name__})"
+            raise FeedUnavailable(message) from None
+        return Page(log_epoch=log_epoch, head=head, envelopes=[_envelope(one) for one in events])
+
+    async def _get(self, after: int, wait: float) -> httpx.Response:
+        parameters: dict[str, Any] = {"after": after, "limit": self._page_size, "wait": wait}
+        headers = {"Authorization": f"Bearer {await self._access_token()}"}
+        try:
+            return await self._http.get(
+                self._events_url, params=parameters, headers=headers, timeout=wait + ANSWER_SECONDS
+            )
+        except httpx.HTTPError as error:
+            message = f"registry: no answer ({type(error).__name__})"
+            raise FeedUnavailable(message) from None
+
+    async def _access_token(self) -> str:
+        if self._token is not None and time.monotonic() < self._renew_at:
+            return self._token
+        form = {"grant_type": "client_credentials", "scope": "events:read"}
+        try:
+            response = await self._http.post(self._token_url, data=form, auth=self._credentials)
+            response.raise_for_status()
+            answer = response.json()
+            self._token = str(answer["access_token"])
+            seconds = float(answer["expires_in"])
+        except httpx.HTTPStatusError as error:
+            message = f"token service: answered with status {error.response.status_code}"
+            raise FeedUnavailable(message) from None
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            message = f"token service: no usable answer ({type(error).__name__})"
+            raise FeedUnavailable(message) from None
+        self._renew_at = time.monotonic() + max(1.0, seconds - RENEWAL_SECONDS)
+        return self._token
+
+
+def _envelope(one: _CloudEvent) -> Envelope:
+    """Return an event as the log has it, but for what is not public."""
+    _, name, version = one.type.split(".", 2) if one.type.count(".") == 2 else ("", one.type, "v1")
+    number = version.removeprefix("v")
+    return Envelope(
+        position=one.sequence,
+        id=one.id,
+        stream=one.subject,
+        version=0,
+        type=name,
+        time=one.time,
+        event=decode_event(name, bytes(one.data), int(number) if number.isdigit() else 1),
+        private=NO_PRIVATE_DATA,
+        metadata=_UNKNOWN,
+    )
+
+
+def _refusal(status: int) -> str:
+    if status == 403:
+        return "registry: the client needs the scope events:read, and an owner with global access"
+    return f"registry: answered with status {status}"
