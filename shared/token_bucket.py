@@ -98,6 +98,10 @@ class TokenBuckets:
         left = float(self.quota) if bucket is None else bucket.left
         return self._level(left, granted=left >= 1)
 
+    def is_open(self, key: Hashable) -> bool:
+        """Tell whether a token would be granted; faster than `look` where nothing was taken."""
+        return key not in self._buckets or self.look(key).granted
+
     def _full(self) -> TokenBucket:
         return TokenBucket(float(self.quota), self._per_second, clock=self._clock)
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -92,26 +92,31 @@ PROBLEM_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]]
 
 async def read_body(request: Request, *, limit: int, seconds: float = 10.0) -> bytes:
     """Return the body. Raises Problem 413 past `limit` bytes, 408 past `seconds`."""
-    too_large = Problem(
-        413, f"The body is larger than {limit} bytes.", headers={"Connection": "close"}
-    )
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
-        raise too_large
+        raise _too_large(limit)
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
-            async for chunk in request.stream():
-                body += chunk
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise Problem(400, "The body broke off.")
+                body += message.get("body", b"")
                 if len(body) > limit:
-                    raise too_large
+                    raise _too_large(limit)
+                if not message.get("more_body", False):
+                    break
     except TimeoutError:
         raise Problem(
             408, "The body did not arrive in time.", headers={"Connection": "close"}
         ) from None
-    except ClientDisconnect:
-        raise Problem(400, "The body broke off.") from None
     return bytes(body)
+
+
+def _too_large(limit: int) -> Problem:
+    message = f"The body is larger than {limit} bytes."
+    return Problem(413, message, headers={"Connection": "close"})
 
 
 @asynccontextmanager

@@ -104,10 +104,12 @@ class Endpoint:
 
 def only(request: Request, name: str) -> str | None:
     """Return a header's value. Raises InvalidRequest when it comes twice."""
-    values = request.headers.getlist(name)
+    raw = name.encode()
+    # Not `request.headers`, which decodes them all each time.
+    values = [value for key, value in request.scope["headers"] if key == raw]
     if len(values) > 1:
         raise InvalidRequest("A header is repeated.")
-    return values[0] if values else None
+    return values[0].decode("latin-1") if values else None
 
 
 async def _send(

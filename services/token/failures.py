@@ -26,16 +26,13 @@ class Failures:
     def admit(self, address: str, client_id: str, secret: str) -> None:
         """Return if credentials are to be looked at. Raises TooManyFailures."""
         network = network_of(address)
-        waits = [
-            level.reset_seconds
-            for buckets, key in (
-                (self._addresses, network),
-                (self._clients, (network, client_id)),
-            )
-            if buckets is not None and not (level := buckets.look(key)).granted
+        closed = [
+            buckets.look(key)
+            for buckets, key in ((self._addresses, network), (self._clients, (network, client_id)))
+            if buckets is not None and not buckets.is_open(key)
         ]
-        if waits and _credential(client_id, secret) not in self._known:
-            raise TooManyFailures(max(waits), client_id=None)
+        if closed and _credential(client_id, secret) not in self._known:
+            raise TooManyFailures(max(one.reset_seconds for one in closed))
 
     def failed(self, address: str, client_id: str) -> None:
         """Count credentials that were wrong."""

@@ -49,6 +49,8 @@ def parse(content_type: str, body: bytes) -> Parameters:
 
 def form_decode(encoded: str) -> str:
     """Return the text of a form-encoded value. Raises ValueError when it is none."""
+    if "%" not in encoded and "+" not in encoded:
+        return encoded
     if _BROKEN_ESCAPE.search(encoded):
         raise ValueError
     return unquote_plus(encoded, errors="strict")
@@ -58,11 +60,9 @@ def _form(body: bytes) -> Iterable[tuple[str, str]]:
     try:
         text = body.decode("utf-8")
         pairs = [(name, value) for name, _, value in map(_halves, text.split("&")) if name or value]
-        if "%" in text or "+" in text:
-            return [(form_decode(name), form_decode(value)) for name, value in pairs]
+        return [(form_decode(name), form_decode(value)) for name, value in pairs]
     except ValueError:
         raise InvalidRequest("The body is not form-encoded UTF-8.") from None
-    return pairs
 
 
 def _halves(pair: str) -> tuple[str, str, str]:
