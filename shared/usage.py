@@ -1,6 +1,7 @@
 """How credentials are used, as the token service reports it to the registry; never in the log."""
 
 from datetime import date, datetime
+from typing import Literal
 
 import msgspec
 
@@ -18,6 +19,33 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: datetime
 
 
+FailureReason = Literal[
+    "wrong_secret",
+    "malformed_secret",
+    "malformed_basic",
+    "expired_secret",
+    "expired_application",
+    "inactive_application",
+    "bad_assertion",
+    "unknown_scope",
+    "unknown_resource",
+    "bad_dpop_proof",
+]
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """How many requests of an application were refused on one day (UTC), why, and when the last.
+
+    Whoever knows a Client ID can cause them: they are for the owner to look at, and prove nothing.
+    """
+
+    application_id: str
+    reason: FailureReason
+    day: date
+    count: int
+    last_at: datetime
+
+
 class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was noted since the report before.
 
@@ -28,3 +56,4 @@ class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
     reporter: str
     sequence: int
     uses: list[Use]
+    failures: list[Failure] = []

@@ -43,7 +43,7 @@ from services.registry.queries import limit_of, query_of, whole
 from services.registry.refusals import not_found
 from services.registry.rotation import rotate_secret
 from services.registry.terms import admitted
-from services.registry.usage import DAYS_LIMIT, UsagePage, UsageRecords
+from services.registry.usage import DAYS_LIMIT, FailuresPage, UsagePage, UsageRecords
 from services.registry.views import (
     ApplicationPage,
     ApplicationView,
@@ -155,6 +155,14 @@ class ApplicationsApi:
                 handler=self.usage,
                 scope=READ,
                 answer=UsagePage,
+                query={"days": {"type": "integer", "minimum": 1, "maximum": DAYS_LIMIT}},
+            ),
+            Operation(
+                method="GET",
+                path=one + "/failures",
+                handler=self.failures,
+                scope=READ,
+                answer=FailuresPage,
                 query={"days": {"type": "integer", "minimum": 1, "maximum": DAYS_LIMIT}},
             ),
             Operation(
@@ -276,6 +284,13 @@ class ApplicationsApi:
         view = await self._visible_view(caller, request)
         days = whole(query_of(request, "days"), "days", 30, least=1, most=DAYS_LIMIT)
         return json_response(UsagePage(items=await self._usage.of(view.id, days=days)))
+
+    async def failures(self, request: Request) -> Response:
+        """Return what the token service refused in the application's name, and why."""
+        caller = caller_of(request)
+        view = await self._visible_view(caller, request)
+        days = whole(query_of(request, "days"), "days", 30, least=1, most=DAYS_LIMIT)
+        return json_response(FailuresPage(items=await self._usage.failures_of(view.id, days=days)))
 
     async def _change_visible(self, request: Request, command: Change) -> Response:
         caller = caller_of(request)

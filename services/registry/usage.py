@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from services.registry.event_store import LOCK_LOG
 from services.registry.pruning import prune_forever
 from shared.postgres import Pool
-from shared.usage import UsageReport
+from shared.usage import FailureReason, UsageReport
 
 PRUNE_SECONDS = 600.0
 PRUNE_ROWS = 5000
@@ -32,6 +32,22 @@ class UsagePage(msgspec.Struct, frozen=True, kw_only=True):
     """Days of use, the latest first."""
 
     items: list[DayOfUse]
+    next_cursor: None = None
+
+
+class DayOfFailures(msgspec.Struct, frozen=True, kw_only=True):
+    """How many requests in an application's name were refused on one day (UTC), and why."""
+
+    date: date
+    reason: FailureReason
+    count: int
+    last_at: datetime
+
+
+class FailuresPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Days of failures, the latest first."""
+
+    items: list[DayOfFailures]
     next_cursor: None = None
 
 
@@ -61,6 +77,14 @@ class UsageRecords:
                 [one.count for one in report.uses],
                 [one.last_used_at for one in report.uses],
             )
+            await connection.execute(
+                _COUNT_FAILURES,
+                [one.application_id for one in report.failures],
+                [one.reason for one in report.failures],
+                [one.day for one in report.failures],
+                [one.count for one in report.failures],
+                [one.last_at for one in report.failures],
+            )
             return True
 
     async def of(self, application_id: str, *, days: int) -> list[DayOfUse]:
@@ -76,17 +100,28 @@ class UsageRecords:
             for row in rows
         ]
 
+    async def failures_of(self, application_id: str, *, days: int) -> list[DayOfFailures]:
+        """Return what was refused in an application's name in the last so many days, and why."""
+        rows = await self._pool.fetch(_FAILURES_OF, application_id, days)
+        return [
+            DayOfFailures(
+                date=row["day"], reason=row["reason"], count=row["count"], last_at=row["last_at"]
+            )
+            for row in rows
+        ]
+
     async def of_last_day(self, application_id: str) -> int:
         """Return how often an application was used in the last 24 hours, to the hour."""
         count: int = await self._pool.fetchval(_OF_LAST_DAY, application_id)
         return count
 
     async def prune(self, keep: timedelta) -> int:
-        """Remove a batch of what is too old; return how many days or hours of use."""
+        """Remove a batch of what is too old; return how many rows, of the kind with the most."""
         days = await self._pool.fetch(_PRUNE, keep.days, PRUNE_ROWS)
         hours = await self._pool.fetch(_PRUNE_HOURS, PRUNE_ROWS)
+        failures = await self._pool.fetch(_PRUNE_FAILURES, keep.days, PRUNE_ROWS)
         await self._pool.execute(_PRUNE_REPORTERS, REPORTER_DAYS)
-        return max(len(days), len(hours))
+        return max(len(days), len(hours), len(failures))
 
     async def prune_forever(self, keep: timedelta) -> None:
         """Remove what is too old, a batch at a time, until cancelled."""
@@ -130,6 +165,32 @@ SELECT day, secret_id, count, last_used_at
   FROM registry.usage
  WHERE application_id = $1 AND day > (now() AT TIME ZONE 'UTC')::date - $2::integer
  ORDER BY day DESC, last_used_at DESC
+"""
+# Of applications that are there: a report may come late.
+_COUNT_FAILURES = """
+INSERT INTO registry.failures AS f (application_id, reason, day, count, last_at)
+SELECT t.*
+  FROM unnest($1::uuid[], $2::text[], $3::date[], $4::bigint[], $5::timestamptz[])
+       AS t (application_id, reason, day, count, last_at)
+  JOIN registry.applications a ON a.id = t.application_id
+    ON CONFLICT (application_id, day, reason) DO UPDATE
+   SET count = f.count + excluded.count, last_at = greatest(f.last_at, excluded.last_at)
+"""
+_FAILURES_OF = """
+SELECT day, reason, count, last_at
+  FROM registry.failures
+ WHERE application_id = $1 AND day > (now() AT TIME ZONE 'UTC')::date - $2::integer
+ ORDER BY day DESC, last_at DESC, reason
+"""
+_PRUNE_FAILURES = """
+DELETE FROM registry.failures
+ WHERE (application_id, day, reason) IN (
+    SELECT application_id, day, reason
+      FROM registry.failures
+     WHERE day < (now() AT TIME ZONE 'UTC')::date - $1::integer
+     LIMIT $2
+       FOR UPDATE SKIP LOCKED)
+RETURNING 1
 """
 _OF_LAST_DAY = """
 SELECT coalesce(sum(count), 0)::bigint

@@ -91,6 +91,7 @@ def create_app(settings: Settings) -> Starlette:
                 require_fresh=Freshness(projection, settings).require,
                 replays=replays,
                 failures=Failures(settings.token.failures),
+                usage=usage,
             )
             targets = Targets(settings.audience, settings.resources)
             tokens = OwnTokens(

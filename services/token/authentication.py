@@ -1,6 +1,6 @@
 """Who asks: the client of a request, by whichever way it authenticates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from services.token.assertions import claimed_client, verified_claims
 from services.token.client_auth import (
+    NOT_FORM_ENCODED,
     Assertion,
     Authenticated,
     CatchUp,
@@ -23,8 +24,20 @@ from services.token.errors import InvalidClient, ProjectionStale
 from services.token.failures import Failures
 from services.token.parameters import Parameters
 from services.token.replays import NoRoom, Replays
+from services.token.usage import Usage
 from shared.config import Settings
 from shared.credentials import is_well_formed_client_id
+from shared.usage import FailureReason
+
+# What the log says → what the owner is told; all else has to do with an assertion.
+REASONS: Mapping[str, FailureReason] = {
+    "wrong secret": "wrong_secret",
+    "not a Client Secret": "malformed_secret",
+    NOT_FORM_ENCODED: "malformed_basic",
+    "secret expired": "expired_secret",
+    "client expired": "expired_application",
+    "client deactivated": "inactive_application",
+}
 
 
 class ClientAuthentication:
@@ -39,6 +52,7 @@ class ClientAuthentication:
         require_fresh: Callable[[], None],
         replays: Replays,
         failures: Failures,
+        usage: Usage,
     ) -> None:
         self._issuer = settings.issuer
         self._longest = settings.token.assertion_lifetime.total_seconds()
@@ -47,10 +61,15 @@ class ClientAuthentication:
         self._require_fresh = require_fresh
         self._replays = replays
         self._failures = failures
+        self._usage = usage
 
     async def __call__(self, request: Request, parameters: Parameters) -> Authenticated:
         """Return the client. Raises InvalidRequest, InvalidClient, TooManyFailures."""
-        shown = presented(only(request, "authorization"), parameters)
+        try:
+            shown = presented(only(request, "authorization"), parameters)
+        except InvalidClient as error:
+            self._tell_owner(error)
+            raise
         self._require_fresh()
         address = "" if request.client is None else request.client.host
         client_id = (
@@ -65,9 +84,17 @@ class ClientAuthentication:
                 self._failures.succeeded(client_id, credential)
                 return found
             return await self._by_assertion(shown, client_id, parameters)
-        except InvalidClient:
+        except InvalidClient as error:
             self._failures.failed(address, client_id)
+            self._tell_owner(error)
             raise
+
+    def _tell_owner(self, error: InvalidClient) -> None:
+        """Count the reason, which the caller does not learn, for the owner of the application."""
+        client = None if error.client_id is None else self._find(error.client_id)
+        if client is not None:
+            reason = REASONS.get(error.reason, "bad_assertion")
+            self._usage.note_failure(client.application_id, reason, datetime.now(UTC))
 
     async def _by_assertion(
         self, shown: Assertion, client_id: str, parameters: Parameters

@@ -14,6 +14,7 @@ from shared.credentials import is_well_formed_client_id, is_well_formed_secret, 
 # Compared against when there is no client, so that "unknown" takes the time that "wrong" takes.
 _NO_SECRETS = (SecretRecord(id="", digest="0" * 64),)
 
+NOT_FORM_ENCODED = "Basic credentials are not form-encoded base64"
 FindClient = Callable[[str], ClientRecord | None]
 CatchUp = Callable[[], Awaitable[None]]
 
@@ -75,6 +76,7 @@ def _basic(authorization: str) -> Credentials:
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         raise InvalidClient(reason="not the Basic scheme")
+    client_id = ""
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
         client_id, colon, client_secret = decoded.partition(":")
@@ -82,7 +84,8 @@ def _basic(authorization: str) -> Credentials:
             raise InvalidClient(reason="Basic credentials without a colon")
         credentials = Credentials(form_decode(client_id), form_decode(client_secret))
     except ValueError:
-        raise InvalidClient(reason="Basic credentials are not form-encoded base64") from None
+        known = client_id if is_well_formed_client_id(client_id) else None
+        raise InvalidClient(reason=NOT_FORM_ENCODED, client_id=known) from None
     if not credentials.client_id or not credentials.client_secret:
         raise InvalidClient(reason="half of the Basic credentials is empty")
     return credentials

@@ -12,7 +12,14 @@ from starlette.routing import Route
 from services.token.access_tokens import AccessTokens
 from services.token.authentication import ClientAuthentication
 from services.token.dpop import DpopProofs
-from services.token.errors import KeysNotConfigured, ProjectionStale
+from services.token.errors import (
+    InvalidDpopProof,
+    InvalidScope,
+    InvalidTarget,
+    KeysNotConfigured,
+    OAuthError,
+    ProjectionStale,
+)
 from services.token.grant import Targets, check_grant_type, granted_scope
 from services.token.key_ring import KeyRing
 from services.token.metadata import metadata_of, metadata_path
@@ -20,10 +27,16 @@ from services.token.parameters import Parameters
 from services.token.projection import Projection
 from services.token.usage import Usage
 from shared.config import Settings
+from shared.usage import FailureReason
 from shared.web import json_response
 
 # How often the store's staleness is looked at; the bound it is held against is minutes or hours.
 STALENESS_LOOK_SECONDS = 1.0
+REASONS: Mapping[type[OAuthError], FailureReason] = {
+    InvalidTarget: "unknown_resource",
+    InvalidScope: "unknown_scope",
+    InvalidDpopProof: "bad_dpop_proof",
+}
 TOKEN_PATHS = frozenset({"/oauth2-token", "/token"})
 
 
@@ -58,10 +71,14 @@ class ClientCredentials:
         check_grant_type(parameters)
         found = await self._authenticate(request, parameters)
         client = found.client
-        target = self._targets.of(parameters)
-        granted = granted_scope(parameters, client, target)
-        thumbprint = self._proofs.key_of(request)
         now = datetime.now(UTC)
+        try:
+            target = self._targets.of(parameters)
+            granted = granted_scope(parameters, client, target)
+            thumbprint = self._proofs.key_of(request)
+        except (InvalidTarget, InvalidScope, InvalidDpopProof) as error:
+            self._usage.note_failure(client.application_id, REASONS[type(error)], now)
+            raise
         lifetime = self._tokens.lifetime_of(client, target, now.timestamp())
         self._usage.note(client.application_id, found.secret_id, now)
         return {

@@ -13,7 +13,7 @@ from prometheus_client import Counter
 
 from shared.failures import PermanentFailure, TransientFailure
 from shared.logs import get_logger
-from shared.usage import USES_OF_A_REPORT, UsageReport, Use
+from shared.usage import USES_OF_A_REPORT, Failure, FailureReason, UsageReport, Use
 
 LAST_REPORT_SECONDS = 0.5
 REPORTS = Counter("oauthapps_token_usage_reports_total", "Reports of usage", ["outcome"])
@@ -26,12 +26,13 @@ class Usage:
     """What was noted and is not reported yet."""
 
     def __init__(self, send: Send, *, most: int) -> None:
-        """Hold at most so many lines: secrets times days."""
+        """Hold at most so many lines: secrets, and reasons of failures, times days."""
         self._send = send
         self._most = most
         self._reporter = str(uuid.uuid4())
         self._sequence = 0
         self._notes: dict[tuple[str, str, date], tuple[int, datetime]] = {}
+        self._failures: dict[tuple[str, FailureReason, date], tuple[int, datetime]] = {}
         # A report that was sent and not answered: the registry may have it, so it stays as it is.
         self._under_way: UsageReport | None = None
 
@@ -39,10 +40,22 @@ class Usage:
         """Note that a secret obtained a token; `now` is in UTC."""
         key = (application_id, secret_id, now.date())
         count, last = self._notes.get(key, (0, now))
-        if count or len(self._notes) < self._most:
+        if count or self._has_room():
             self._notes[key] = (count + 1, max(last, now))
         else:
             DROPPED.inc()
+
+    def note_failure(self, application_id: str, reason: FailureReason, now: datetime) -> None:
+        """Note that a request in an application's name was refused; `now` is in UTC."""
+        key = (application_id, reason, now.date())
+        count, last = self._failures.get(key, (0, now))
+        if count or self._has_room():
+            self._failures[key] = (count + 1, max(last, now))
+        else:
+            DROPPED.inc()
+
+    def _has_room(self) -> bool:
+        return len(self._notes) + len(self._failures) < self._most
 
     async def report(self) -> None:
         """Report everything noted up to now. Raises TransientFailure; nothing is lost then.
@@ -84,7 +97,8 @@ class Usage:
 
     def _next(self) -> UsageReport | None:
         keys = list(islice(self._notes, USES_OF_A_REPORT))
-        if not keys:
+        failures = self._next_failures()
+        if not keys and not failures:
             return None
         self._sequence += 1
         uses = []
@@ -100,4 +114,22 @@ class Usage:
                     last_used_at=last,
                 )
             )
-        return UsageReport(reporter=self._reporter, sequence=self._sequence, uses=uses)
+        return UsageReport(
+            reporter=self._reporter, sequence=self._sequence, uses=uses, failures=failures
+        )
+
+    def _next_failures(self) -> list[Failure]:
+        failures = []
+        for key in list(islice(self._failures, USES_OF_A_REPORT)):
+            application_id, reason, day = key
+            count, last = self._failures.pop(key)
+            failures.append(
+                Failure(
+                    application_id=application_id,
+                    reason=reason,
+                    day=day,
+                    count=count,
+                    last_at=last,
+                )
+            )
+        return failures

@@ -143,6 +143,7 @@ class ApplicationPages:
             name=envelopes[-1].event.name,
             entries=await chronicle(envelopes, self._directory),
             chart=chart_of(uses, now().date()),
+            failures=await self._usage.failures_of(application_id, days=DAYS),
             may_rotate=await self._may_have_secret(visit, first.owner_id),
             scopes=self._settings.scopes,
             back=request.url.path,

@@ -1,10 +1,11 @@
 """How pages say times and numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from services.registry.clock import now
+from shared.usage import FailureReason
 
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60))
 _DAYS_IN_WORDS = 14
@@ -64,6 +65,25 @@ def span(value: timedelta) -> str:
     return f"{seconds} seconds"
 
 
+_WHY: Mapping[FailureReason, str] = {
+    "wrong_secret": "Wrong Client Secret",
+    "malformed_secret": "What was sent is no Client Secret of ours",
+    "malformed_basic": "Authorization header cannot be read: form-encode Client ID and Secret",
+    "expired_secret": "The Client Secret has expired",
+    "expired_application": "The application has expired",
+    "inactive_application": "The application is not active",
+    "bad_assertion": "Assertion is not good: key, times, audience, or used before",
+    "unknown_scope": "A scope that the application or the resource does not have",
+    "unknown_resource": "A resource that is not known",
+    "bad_dpop_proof": "DPoP proof is not good",
+}
+
+
+def why(reason: FailureReason) -> str:
+    """Return why a request was refused."""
+    return _WHY[reason]
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "ago": ago,
@@ -72,4 +92,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "times": times,
     "span": span,
     "is_past": is_past,
+    "why": why,
 }

@@ -7,13 +7,15 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.registry.clock import now
 from services.registry.filters import Filter
 from services.registry.usage import UsageRecords
 from shared.credentials import digest_of
 from shared.problem import KEYS_MISSING
-from shared.usage import UsageReport, Use
+from shared.usage import Failure, UsageReport, Use
 from tests.integration.pages.visitor import (
     PASSWORD,
     Visitor,
@@ -413,3 +415,47 @@ async def test_without_keys_nothing_is_added_and_everybody_is_told(api: Api, olg
     assert "disabled" in olga.page
     await olga.send(NEW, 503, name="X", active="on", **forms)
     assert KEYS_MISSING in olga.page
+
+
+async def test_public_keys_are_given_and_taken_away(api: Api, olga: Visitor) -> None:
+    """Pasted as PEM or as a set; what is no key is said at the field, with what was typed."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
+    application_id, _, _ = await olga.add("CI")
+    path = f"/applications/{application_id}/edit"
+    await olga.get(path)
+    await olga.send(path, 422, name="CI", active="on", keys="-----BEGIN", **olga.fields)
+    assert "There is something beside the PEM keys." in olga.page
+    assert "-----BEGIN" in olga.page
+    await olga.get(path)
+    await olga.follow(await olga.send(path, name="CI", active="on", keys=pem, **olga.fields))
+    await olga.get(f"/applications/{application_id}")
+    assert "Public keys" in olga.page
+    assert "Changed: keys" in olga.page
+    await olga.get(path)
+    assert "&#34;keys&#34;" in olga.page
+    await olga.follow(await olga.send(path, name="CI", active="on", keys="", **olga.fields))
+    view = await api.house.views.find(application_id)
+    assert view is not None
+    assert view.jwks is None
+
+
+async def test_what_was_refused_is_shown_with_its_reason(api: Api, olga: Visitor) -> None:
+    """To the owner, who can do something about it."""
+    application_id, _, _ = await olga.add("CI")
+    await olga.get(f"/applications/{application_id}")
+    assert "Refused" not in olga.page
+    failure = Failure(
+        application_id=application_id,
+        reason="expired_secret",
+        day=now().date(),
+        count=17,
+        last_at=now(),
+    )
+    await UsageRecords(api.house.pool).take(
+        UsageReport(reporter=str(uuid4()), sequence=1, uses=[], failures=[failure])
+    )
+    await olga.get(f"/applications/{application_id}")
+    assert "The Client Secret has expired" in olga.page

@@ -4,9 +4,11 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from services.registry.usage import UsageRecords
 from shared.service_credential import load
-from shared.usage import UsageReport, Use
+from shared.usage import Failure, FailureReason, UsageReport, Use
 from tests.integration.registry.api import Api, problem
 from tests.integration.registry.house import House
 
@@ -113,3 +115,32 @@ async def test_reports_are_taken_from_our_own_services_alone(api: Api, tmp_path:
     problem(await api.http.post("/internal/usage", json=broken), 401)
     problem(await api.http.post("/internal/usage", json=broken, headers=credential), 422)
     problem(await api.http.post("/internal/usage", json=[], headers=credential), 422)
+
+
+async def test_failures_are_added_up_and_shown_to_who_may_see_the_application(api: Api) -> None:
+    """By day and reason, for as long as use is kept; of what is gone, nothing."""
+    created = await api.create("CI")
+    records = UsageRecords(api.house.pool)
+
+    def failed(reason: FailureReason, count: int, days: int = 0) -> Failure:
+        at = NOW - timedelta(days=days)
+        return Failure(
+            application_id=created["id"], reason=reason, day=at.date(), count=count, last_at=at
+        )
+
+    gone = msgspec.structs.replace(failed("unknown_scope", 9), application_id=str(uuid.uuid4()))
+    for failures in (
+        [failed("wrong_secret", 3), failed("unknown_scope", 1), gone],
+        [failed("wrong_secret", 4), failed("wrong_secret", 5, days=100)],
+    ):
+        await records.take(
+            UsageReport(reporter=str(uuid.uuid4()), sequence=1, uses=[], failures=failures)
+        )
+    path = f"/api/applications/{created['id']}/failures"
+    shown = (await api.http.get(path)).json()["items"]
+    assert {one["reason"]: one["count"] for one in shown} == {"wrong_secret": 7, "unknown_scope": 1}
+    stranger = await api.client_of(await api.user("stranger@example.com"))
+    assert (await api.http.get(path, headers=stranger)).status_code == 404
+    assert len(await records.failures_of(created["id"], days=200)) == 3
+    assert await records.prune(timedelta(days=90)) == 1
+    assert len(await records.failures_of(created["id"], days=200)) == 2

@@ -23,6 +23,7 @@ from shared.events import NO_PRIVATE_DATA, Event, PrivateData, TokensRevoked, su
 from shared.revocation import TokenRevocation
 from shared.server import Server, bind
 from shared.service_credential import is_presented, load_or_create
+from shared.usage import UsageReport
 from shared.web import json_response
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
@@ -57,6 +58,7 @@ class ToldRegistry:
         self.log_epoch = str(uuid.uuid4())
         self.envelopes: list[Envelope] = []
         self.asked: dict[str, int] = {}
+        self.reports: list[UsageReport] = []
         # Of the feed, so that a test can look at what happens before the events arrive.
         self.held = asyncio.Event()
         self.held.set()
@@ -65,6 +67,7 @@ class ToldRegistry:
                 Route("/internal/feed", self._feed),
                 Route("/internal/feed/head", self._head),
                 Route("/internal/snapshot", self._snapshot),
+                Route("/internal/usage", self._usage, methods=["POST"]),
                 Route("/internal/revocations", self._revocation, methods=["POST"]),
             ]
         )
@@ -122,6 +125,11 @@ class ToldRegistry:
     async def _head(self, request: Request) -> Response:
         self._count(request, "head")
         return json_response({"log_epoch": self.log_epoch, "position": len(self.envelopes)})
+
+    async def _usage(self, request: Request) -> Response:
+        self._count(request, "usage")
+        self.reports.append(msgspec.json.decode(await request.body(), type=UsageReport))
+        return json_response({"new": True})
 
     async def _revocation(self, request: Request) -> Response:
         self._count(request, "revocations")

@@ -1,6 +1,6 @@
 """Resources, lifetimes, and how often wrong credentials are looked at."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import jwt
@@ -117,3 +117,49 @@ async def test_a_limit_of_zero_is_none(house: House) -> None:
         wrong = {**house.request(), "client_secret": new_client_secret()}
         statuses = {(await http.post("/token", data=wrong)).status_code for _ in range(5)}
         assert statuses == {401}
+
+
+async def test_the_reason_is_for_the_owner_alone(house: House) -> None:
+    """The caller hears the same; the registry is told which it was."""
+    expired, stopped = Application(), Application()
+    async with house.ready(usage_interval=timedelta(milliseconds=50)) as http:
+        await house.registry.tell(
+            expired.created(expires_at=datetime(2020, 1, 1, tzinfo=UTC)),
+            stopped.created(active=False),
+        )
+
+        async def ask(client_id: str, secret: str, **more: str) -> httpx.Response:
+            form = {"grant_type": "client_credentials", **more}
+            return await http.post("/token", data=form, headers=basic(client_id, secret))
+
+        good = house.application
+        answers = [
+            await ask(good.client_id, new_client_secret()),
+            await ask(good.client_id, "guess"),
+            await ask(good.client_id, "50%"),
+            await ask(expired.client_id, expired.secret),
+            await ask(stopped.client_id, stopped.secret),
+        ]
+        assert len({answer.text for answer in answers}) == 1
+        await ask(good.client_id, good.secret, scope="nothing")
+        await ask(good.client_id, good.secret, resource="https://nowhere.example")
+        await ask(new_client_id(), new_client_secret())
+
+        def told() -> dict[tuple[str, str], int]:
+            found: dict[tuple[str, str], int] = {}
+            for report in house.registry.reports:
+                for one in report.failures:
+                    key = (one.application_id, one.reason)
+                    found[key] = found.get(key, 0) + one.count
+            return found
+
+        wanted = {
+            (good.id, "wrong_secret"): 1,
+            (good.id, "malformed_secret"): 1,
+            (good.id, "malformed_basic"): 1,
+            (good.id, "unknown_scope"): 1,
+            (good.id, "unknown_resource"): 1,
+            (expired.id, "expired_secret"): 1,
+            (stopped.id, "inactive_application"): 1,
+        }
+        await eventually(lambda: told() == wanted)
