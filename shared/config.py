@@ -281,7 +281,7 @@ class Token(Section):
     usage_interval: Duration = timedelta(seconds=10)
     usage_entries: int = Field(default=20_000, ge=1)
     failures: FailureLimits = FailureLimits()
-    assertion_lifetime: Duration = timedelta(minutes=5)
+    assertion_lifetime: Duration = timedelta(hours=1)
     dpop_nonce: bool = False
     dpop_lifetime: Duration = timedelta(minutes=1)
     cors: Cors = Cors()

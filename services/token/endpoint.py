@@ -30,7 +30,6 @@ from shared.web import read_body
 ANSWERS = Counter("oauthapps_token_requests_total", "Answers to clients", ["endpoint", "outcome"])
 RETRY_SECONDS = 5
 _ALWAYS = [
-    (b"content-type", b"application/json"),
     (b"cache-control", b"no-store"),
     (b"pragma", b"no-cache"),
 ]
@@ -116,11 +115,13 @@ async def _send(
     send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]
 ) -> None:
     length = (b"content-length", str(len(body)).encode())
+    # Nothing is no JSON: some libraries would try to read it.
+    kind = [(b"content-type", b"application/json")] if body else []
     await send(
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [length, *_ALWAYS, *headers],
+            "headers": [length, *kind, *_ALWAYS, *headers],
         }
     )
     await send({"type": "http.response.body", "body": body})

@@ -1,7 +1,7 @@
 """What may be used once: assertions and proofs, remembered until they have expired.
 
 In LMDB, since all workers of a host have to know. Lost with the power, and not shared with other
-hosts: there a copy is good until it expires, which is why it lives for minutes only.
+hosts: there a copy is good until it expires.
 """
 
 import hashlib

@@ -124,6 +124,8 @@ class System:
             "OAUTHAPPS_REGISTRY__RATE_LIMITS__READS_PER_MINUTE": "100000",
             "OAUTHAPPS_REGISTRY__RATE_LIMITS__WRITES_PER_MINUTE": "100000",
             "OAUTHAPPS_REGISTRY__RATE_LIMITS__FAILED_AUTHENTICATIONS_PER_MINUTE": "100000",
+            "OAUTHAPPS_TOKEN__FAILURES__PER_CLIENT_AND_MINUTE": "100000",
+            "OAUTHAPPS_TOKEN__FAILURES__PER_ADDRESS_AND_MINUTE": "100000",
             **{f"OAUTHAPPS_{name.upper()}__PORT": str(port) for name, port in ports.items()},
             **(settings or {}),
         }

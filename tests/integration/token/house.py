@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from services.token.app import create_app
 from services.token.keys import Algorithm, generate
-from shared.config import Bus, Registry, Resource, Settings, Subscription, Token
+from shared.config import Bus, FailureLimits, Registry, Resource, Settings, Subscription, Token
 from shared.envelope import Envelope, encode_internal
 from shared.events import NO_PRIVATE_DATA, Event, PrivateData, TokensRevoked, subject_of
 from shared.revocation import TokenRevocation
@@ -181,6 +181,11 @@ class House:
         **token: Any,
     ) -> Settings:
         """Return the configuration, with some of the token service's settings."""
+        # A test asks for more in a minute than anybody should.
+        token.setdefault(
+            "failures",
+            FailureLimits(per_client_and_minute=100_000, per_address_and_minute=100_000),
+        )
         section = Token(port=self.port, issuer=self.url, audience="https://api.example", **token)
         resources = {
             "https://orders.example": Resource(
