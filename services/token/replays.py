@@ -5,15 +5,20 @@ hosts: there a copy is good until it expires.
 """
 
 import hashlib
+import shutil
 import struct
 from pathlib import Path
 
 import lmdb
 
+from services.token.projection import ProjectionUnusable
+from shared.logs import get_logger
+
 # A digest and a moment: room for some five million.
 MAP_BYTES = 2**29
 # How many that have expired are removed with each that is added.
 SWEEP = 4
+log = get_logger(__name__)
 _MOMENT = struct.Struct(">d")
 
 
@@ -25,7 +30,25 @@ class Replays:
     """Digests of what was seen, each with the moment from which on it may be forgotten."""
 
     def __init__(self, folder: Path, *, map_size: int = MAP_BYTES) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        """Open the store, a new one in the place of one that is damaged.
+
+        Raises ProjectionUnusable.
+        """
+        try:
+            try:
+                self._open(folder, map_size)
+            except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
+                # As after a loss of power: what was in it is forgotten.
+                log.warning("what was used once is forgotten: the store was damaged")
+                shutil.rmtree(folder)
+                self._open(folder, map_size)
+        except (OSError, lmdb.Error) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            message = f"{folder}: cannot be opened ({reason}); check owner and free space"
+            raise ProjectionUnusable(message) from None
+
+    def _open(self, folder: Path, map_size: int) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._environment = lmdb.open(
             str(folder), map_size=map_size, max_dbs=2, sync=False, metasync=False, mode=0o600
         )

@@ -1,0 +1,64 @@
+"""What may be used once."""
+
+from pathlib import Path
+
+import pytest
+
+from services.token.projection import ProjectionUnusable
+from services.token.replays import NoRoom, Replays
+
+
+def test_a_name_is_new_until_it_was_seen_and_again_when_it_has_expired(tmp_path: Path) -> None:
+    """Another one is another one."""
+    replays = Replays(tmp_path / "r")
+    assert replays.is_new("a", until=100.0, now=0.0)
+    assert not replays.is_new("a", until=100.0, now=99.0)
+    assert replays.is_new("b", until=100.0, now=99.0)
+    assert replays.is_new("a", until=300.0, now=101.0)
+    assert not replays.is_new("a", until=300.0, now=250.0)
+    replays.close()
+
+
+def test_it_is_remembered_by_another_process_too(tmp_path: Path) -> None:
+    """Of the same host, and after a restart."""
+    first = Replays(tmp_path / "r")
+    first.is_new("a", until=100.0, now=0.0)
+    first.close()
+    second = Replays(tmp_path / "r")
+    assert not second.is_new("a", until=100.0, now=1.0)
+    second.close()
+
+
+def test_what_has_expired_is_forgotten(tmp_path: Path) -> None:
+    """As new ones come, a few at a time: the store does not grow with the years."""
+    replays = Replays(tmp_path / "r")
+    for n in range(1000):
+        assert replays.is_new(str(n), until=n + 10.0, now=float(n))
+    assert len(replays) < 20
+    replays.close()
+
+
+def test_without_room_nothing_is_taken(tmp_path: Path) -> None:
+    """Fail closed: what cannot be remembered could come twice."""
+    replays = Replays(tmp_path / "r", map_size=2**17)
+
+    def fill() -> None:
+        for n in range(100_000):
+            replays.is_new(str(n), until=1e9, now=0.0)
+
+    with pytest.raises(NoRoom):
+        fill()
+    assert not replays.is_new("0", until=1e9, now=0.0)
+    replays.close()
+
+
+def test_a_damaged_store_is_made_anew_and_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
+    """The service starts after a loss of power, and says what stands in its way."""
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "data.mdb").write_bytes(b"x" * 10_000)
+    replays = Replays(tmp_path / "r")
+    assert replays.is_new("a", until=1.0, now=0.0)
+    replays.close()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProjectionUnusable, match="cannot be opened"):
+        Replays(tmp_path / "file")
