@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 from uuid import UUID
 
@@ -105,29 +105,26 @@ async def test_every_order_is_kept_across_pages(
         assert whole == await all_pages(furnished, Filter(), Order(sort, descending), limit)
 
 
-@pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("sort", SORTS)
-async def test_every_page_leads_back_to_the_one_before(
-    furnished: House,
-    sort: Sort,
-    descending: bool,  # noqa: FBT001
-) -> None:
+async def test_every_page_leads_back_to_the_one_before(furnished: House) -> None:
     """Also across the stretches that an order is made of, and with a filter by name."""
-    for wanted in (Filter(), Filter(name="a"), Filter(active=True)):
-        order = Order(sort, descending)
-        pages = [await furnished.lists.page_between(wanted, order, limit=3)]
-        while (cursor := pages[-1].next_cursor) is not None:
-            pages.append(await furnished.lists.page_between(wanted, order, limit=3, cursor=cursor))
-        assert pages[0].previous_cursor is None
-        for before, page in reversed(list(pairwise(pages))):
-            back = await furnished.lists.page_between(
-                wanted, order, limit=3, cursor=page.previous_cursor
-            )
-            assert back.items == before.items
-            forth = await furnished.lists.page_between(
-                wanted, order, limit=3, cursor=back.next_cursor
-            )
-            assert forth.items == page.items
+    wanted = (Filter(), Filter(name="a"), Filter(active=True))
+    for one, sort, descending in product(wanted, SORTS, (False, True)):
+        await assert_leads_back(furnished, one, Order(sort, descending))
+
+
+async def assert_leads_back(furnished: House, wanted: Filter, order: Order) -> None:
+    """Go through a list to its end, and back and forth between each two pages."""
+    pages = [await furnished.lists.page_between(wanted, order, limit=3)]
+    while (cursor := pages[-1].next_cursor) is not None:
+        pages.append(await furnished.lists.page_between(wanted, order, limit=3, cursor=cursor))
+    assert pages[0].previous_cursor is None
+    for before, page in reversed(list(pairwise(pages))):
+        cursor = page.previous_cursor
+        back = await furnished.lists.page_between(wanted, order, limit=3, cursor=cursor)
+        assert back.items == before.items
+        cursor = back.next_cursor
+        forth = await furnished.lists.page_between(wanted, order, limit=3, cursor=cursor)
+        assert forth.items == page.items
 
 
 async def test_the_way_back_ends_in_a_whole_first_page(furnished: House) -> None:
@@ -170,15 +167,9 @@ async def test_a_filter_leaves_out_what_is_not_meant(
     assert list(filter(is_meant, whole)) == await all_pages(furnished, wanted, Order(sort), limit=2)
 
 
-@pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("way", ["walk", "collect", "choose"])
 async def test_a_name_is_found_on_every_way(
-    furnished: House,
-    sort: Sort,
-    descending: bool,  # noqa: FBT001
-    way: str,
-    monkeypatch: pytest.MonkeyPatch,
+    furnished: House, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the beginning of names, elsewhere, and both, walked and collected, page by page."""
     # As if there were many; then a sample decides, or here the price of collecting.
@@ -186,16 +177,18 @@ async def test_a_name_is_found_on_every_way(
     await furnished.pool.execute("ANALYZE registry.applications")
     if way != "choose":
         monkeypatch.setattr(lists, "COLLECTED", {"walk": 1e9, "collect": 0.0}[way])
-    order = Order(sort, descending)
-    whole = await all_pages(furnished, Filter(), order, limit=200)
-    for name in ("apple", "app", "pp", "a", "e", "z", "nowhere"):
-        for others in (Filter(), Filter(active=True), Filter(status="active")):
-            found = await all_pages(furnished, replace(others, name=name), order, limit=2)
+    names = ("apple", "app", "pp", "a", "e", "z", "nowhere")
+    others = (Filter(), Filter(active=True), Filter(status="active"))
+    for sort, descending in product(SORTS, (False, True)):
+        order = Order(sort, descending)
+        whole = await all_pages(furnished, Filter(), order, limit=200)
+        for name, other in product(names, others):
+            found = await all_pages(furnished, replace(other, name=name), order, limit=3)
 
             assert found == [
                 one
                 for one in whole
-                if name in key_of(one.name) and (others == Filter() or one.active)
+                if name in key_of(one.name) and (other == Filter() or one.active)
             ]
 
 

@@ -105,33 +105,33 @@ async def test_a_client_authenticates_by_its_key(
         assert (await http.post(path, data=form)).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"aud": "https://elsewhere.example"},
-        {"aud": None},
-        {"iss": "x" * 32},
-        {"sub": None},
-        {"exp": None},
-        {"exp": 1},
-        {"exp": 9_999_999_999},
-        {"exp": "soon"},
-        {"exp": True},
-        {"nbf": 9_999_999_999},
-        {"iat": 9_999_999_999},
-        {"jti": None},
-        {"jti": ""},
-        {"jti": "x" * 300},
-        {"jti": 7},
-    ],
-    ids="-".join,
-)
+WRONG: list[dict[str, Any]] = [
+    {"aud": "https://elsewhere.example"},
+    {"aud": None},
+    {"iss": "x" * 32},
+    {"sub": None},
+    {"exp": None},
+    {"exp": 1},
+    {"exp": 9_999_999_999},
+    {"exp": "soon"},
+    {"exp": True},
+    {"nbf": 9_999_999_999},
+    {"iat": 9_999_999_999},
+    {"jti": None},
+    {"jti": ""},
+    {"jti": "x" * 300},
+    {"jti": 7},
+]
+
+
 async def test_an_assertion_that_is_wrong_in_one_thing_is_refused(
-    client: Client, http: httpx.AsyncClient, wrong: dict[str, Any]
+    client: Client, http: httpx.AsyncClient
 ) -> None:
     """One answer for all of it."""
-    assertion = client.assertion(**wrong)
-    assert_refused(await http.post("/token", data=client.form(assertion)), 401, "invalid_client")
+    for wrong in WRONG:
+        answer = await http.post("/token", data=client.form(client.assertion(**wrong)))
+        assert (answer.status_code, wrong) == (401, wrong)
+        assert_refused(answer, 401, "invalid_client")
 
 
 async def test_the_endpoint_beside_the_issuer_is_no_audience(
