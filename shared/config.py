@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -444,13 +445,29 @@ def load(
     given = dict(overrides or {})
     given["var"] = var or Path(os.environ.get(VAR_VARIABLE, "var"))
     try:
-        return _with_files_in_var(_with_file(values)(**given), given["var"])
+        settings = _with_files_in_var(_with_file(values)(**given), given["var"])
     except ValidationError as error:
         raise ConfigurationError(_one_line(error, path, given)) from None
     except Exception as error:  # noqa: BLE001 - its own class is not exported
         # pydantic-settings wraps a value that is not JSON where JSON is expected.
         message = f"environment: {' '.join(str(error).split())}"
         raise ConfigurationError(message) from None
+    _check_resources(settings, path)
+    return settings
+
+
+def _check_resources(settings: Settings, path: Path) -> None:
+    """Refuse an API that no token could ever be for, or none of its scopes."""
+    for name, resource in settings.resources.items():
+        parts = urlsplit(name)
+        if not parts.scheme or not (parts.netloc or parts.path) or "#" in name:
+            message = f"{path}: resources.{name}: give a URI such as https://orders.example.com"
+            raise ConfigurationError(message)
+        for scope in resource.scopes or ():
+            if scope not in settings.scopes:
+                known = ", ".join(sorted(settings.scopes))
+                message = f"{path}: resources.{name}.scopes: no scope {scope}; there are: {known}"
+                raise ConfigurationError(message)
 
 
 def _with_file(values: Mapping[str, Any]) -> type[Settings]:

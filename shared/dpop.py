@@ -2,18 +2,15 @@
 
 import base64
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
 
-ALGORITHMS = ("RS256", "ES256", "EdDSA")
-RSA_BITS = 2048
+from shared.jwk import ALGORITHMS, PRIVATE_MEMBERS, algorithm_of, thumbprint
+
 JTI_LIMIT = 255
-# RFC 7638, section 3.2, and RFC 8037, section 2: what of a key the thumbprint covers.
-_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 
 
 class ProofRefused(Exception):
@@ -76,7 +73,7 @@ def verify_proof(
         raise ProofRefused("for another access token")
     if nonce is not None and not isinstance(nonce, str):
         raise ProofRefused("nonce is no text")
-    return Proof(thumbprint=thumbprint_of(header["jwk"]), jti=jti, issued_at=issued_at, nonce=nonce)
+    return Proof(thumbprint=thumbprint(header["jwk"]), jti=jti, issued_at=issued_at, nonce=nonce)
 
 
 def _key_of(header: dict[str, Any]) -> jwt.PyJWK:
@@ -86,28 +83,17 @@ def _key_of(header: dict[str, Any]) -> jwt.PyJWK:
     jwk = header.get("jwk")
     if not isinstance(jwk, dict) or header.get("alg") not in ALGORITHMS:
         raise ProofRefused("no public key, or another algorithm than we take")
-    if not {"d", "k", "p", "q"}.isdisjoint(jwk):
+    if not PRIVATE_MEMBERS.isdisjoint(jwk):
         raise ProofRefused("the key is not public")
     key = jwt.PyJWK.from_dict({**jwk, "alg": header["alg"]})
-    size = getattr(key.key, "key_size", None)
-    if header["alg"] == "RS256" and (not isinstance(size, int) or size < RSA_BITS):
-        raise ProofRefused("the key is too short")
+    if algorithm_of(key.key) != header["alg"]:
+        raise ProofRefused("the key is too short, or of another algorithm")
     return key
 
 
 def hash_of(access_token: str) -> str:
     """Return the claim `ath` for an access token (section 4.2)."""
     return _base64url(hashlib.sha256(access_token.encode()).digest())
-
-
-def thumbprint_of(jwk: dict[str, Any]) -> str:
-    """Return the thumbprint of a JWK (RFC 7638). Raises ProofRefused."""
-    try:
-        members = {name: jwk[name] for name in _MEMBERS[jwk["kty"]]}
-    except (KeyError, TypeError):
-        raise ProofRefused("the key is not a JWK") from None
-    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return _base64url(hashlib.sha256(canonical.encode()).digest())
 
 
 def _target(url: str) -> tuple[str, str, int | None, str]:

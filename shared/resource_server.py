@@ -18,13 +18,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.dpop import ProofRefused, verify_proof
 from shared.failures import TransientFailure
+from shared.jwk import ALGORITHMS
 from shared.logs import get_logger
 from shared.problem import KEYS_MISSING, Problem
 from shared.tasks import end
 from shared.web import problem_response
 from shared.withdrawals import TokenWithdrawn, Withdrawals
 
-ALGORITHMS = ("RS256", "ES256", "EdDSA")
 # How old the keys may be before they are read again, and how often that is tried at most.
 KEYS_SECONDS = 5.0
 RETRY_SECONDS = 0.5

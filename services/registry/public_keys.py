@@ -1,28 +1,25 @@
 """The public keys of applications: taken as a JWK set (RFC 7517) or in PEM form, and judged."""
 
-import base64
 import binascii
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import get_default_algorithms
 
 from services.registry.terms import FieldRefused
 from shared.events import PublicKey
+from shared.jwk import PRIVATE_MEMBERS, RSA_BITS, algorithm_of, public_members, thumbprint
 
 MEMBER = "jwks"
 MOST_KEYS = 8
-RSA_BITS, LONGEST_RSA_BITS = 2048, 8192
+LONGEST_RSA_BITS = 8192
 KID_LIMIT = 255
-# RFC 7638, section 3.2, and RFC 8037, section 2: what of a key the thumbprint covers.
-_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 _PEM = re.compile(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
 _SIGNATURES = get_default_algorithms()
 
@@ -56,19 +53,12 @@ def keys_in(text: str) -> tuple[PublicKey, ...]:
     return keys_of(given if "keys" in given else {"keys": [given]})
 
 
-def jwks_of(keys: Iterable[PublicKey]) -> dict[str, Any] | None:
-    """Return the JWK set of some keys, None without any."""
-    found = [one.jwk for one in keys]
-    return {"keys": found} if found else None
-
-
 def _of_jwk(given: Mapping[str, Any], path: tuple[str | int, ...]) -> PublicKey:
-    if not {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}.isdisjoint(given):
+    if not PRIVATE_MEMBERS.isdisjoint(given):
         message = "This is a private key: keep it, and never send it to anybody. Make a new one."
         raise FieldRefused(message, *path)
     try:
-        members = {name: given[name] for name in _MEMBERS[given["kty"]]}
-        key = jwt.PyJWK.from_dict(members).key
+        key = jwt.PyJWK.from_dict(public_members(given)).key
     except (jwt.PyJWTError, ValueError, KeyError, TypeError, AttributeError):
         raise FieldRefused("This is no public key as a JWK.", *path) from None
     kid = given.get("kid")
@@ -95,25 +85,14 @@ def _of_pem(text: str) -> PublicKey:
 
 def _of_key(key: Any, kid: str | None, path: tuple[str | int, ...]) -> PublicKey:
     """Return a key with the one algorithm it is used with."""
-    match key:
-        case rsa.RSAPublicKey() if RSA_BITS <= key.key_size <= LONGEST_RSA_BITS:
-            alg = "RS256"
-        case ec.EllipticCurvePublicKey() if isinstance(key.curve, ec.SECP256R1):
-            alg = "ES256"
-        case ed25519.Ed25519PublicKey():
-            alg = "EdDSA"
-        case _:
-            message = f"Give an RSA key of {RSA_BITS} bits or more, a P-256 or an Ed25519 key."
-            raise FieldRefused(message, *path)
-    jwk = _SIGNATURES[alg].to_jwk(key, as_dict=True)
-    members = {name: str(jwk[name]) for name in _MEMBERS[jwk["kty"]]}
-    return PublicKey(kid=kid or _thumbprint(members), alg=alg, **members)
-
-
-def _thumbprint(members: Mapping[str, str]) -> str:
-    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).digest()
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    alg = algorithm_of(key)
+    if alg is None or (isinstance(key, rsa.RSAPublicKey) and key.key_size > LONGEST_RSA_BITS):
+        message = (
+            f"Give an RSA key of {RSA_BITS} to {LONGEST_RSA_BITS} bits, a P-256 or an Ed25519 key."
+        )
+        raise FieldRefused(message, *path)
+    members = public_members(_SIGNATURES[alg].to_jwk(key, as_dict=True))
+    return PublicKey(kid=kid or thumbprint(members), alg=alg, **members)
 
 
 def _checked(keys: Sequence[PublicKey]) -> tuple[PublicKey, ...]:

@@ -6,9 +6,9 @@ import jwt
 
 from services.token.errors import InvalidClient
 from shared.clients import ClientRecord
+from shared.jwk import ALGORITHMS
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ALGORITHMS = ("RS256", "ES256", "EdDSA")
 # How far a client's clock may be off.
 LEEWAY_SECONDS = 30
 JTI_LIMIT = 255

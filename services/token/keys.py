@@ -3,14 +3,11 @@
 The key decides the algorithm: RSA of 2048 bits or more → RS256, P-256 → ES256, Ed25519 → EdDSA.
 """
 
-import base64
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm as Signature
@@ -26,17 +23,10 @@ from services.token.key_files import (
     write_pair,
     wrong_kind,
 )
+from shared.jwk import RSA_BITS, Algorithm, algorithm_of, public_members, thumbprint
 
 __all__ = ["Algorithm", "KeyExists", "KeyUnusable", "SigningKey", "generate", "load", "new_key"]
 
-Algorithm = Literal["RS256", "ES256", "EdDSA"]
-RSA_BITS = 2048
-# RFC 7638, section 3.2, and RFC 8037, section 2: what of a key the thumbprint covers.
-_THUMBPRINT_MEMBERS = {
-    "RSA": ("e", "kty", "n"),
-    "EC": ("crv", "kty", "x", "y"),
-    "OKP": ("crv", "kty", "x"),
-}
 _SIGNATURES = get_default_algorithms()
 
 
@@ -85,31 +75,20 @@ def load(
         raise KeyUnusable(message)
     jwk = signature.to_jwk(private.public_key(), as_dict=True)
     kid = thumbprint(jwk)
-    members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
     return SigningKey(
         algorithm=algorithm,
         kid=kid,
-        jwk={**members, "use": "sig", "alg": algorithm, "kid": kid},
+        jwk={**public_members(jwk), "use": "sig", "alg": algorithm, "kid": kid},
         _private=private,
         _signature=signature,
     )
 
 
 def _kid_of(public: PublicKey) -> str | None:
-    if isinstance(public, rsa.RSAPublicKey):
-        return thumbprint(_SIGNATURES["RS256"].to_jwk(public, as_dict=True))
-    if isinstance(public, ed25519.Ed25519PublicKey):
-        return thumbprint(_SIGNATURES["EdDSA"].to_jwk(public, as_dict=True))
-    if isinstance(public.curve, ec.SECP256R1):
-        return thumbprint(_SIGNATURES["ES256"].to_jwk(public, as_dict=True))
-    return None
-
-
-def thumbprint(jwk: dict[str, Any]) -> str:
-    """Return the SHA-256 thumbprint of a public key, base64url without padding (RFC 7638)."""
-    members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
-    canonical = msgspec.json.encode(members, order="sorted")
-    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).decode().rstrip("=")
+    algorithm = algorithm_of(public)
+    if algorithm is None:
+        return None
+    return thumbprint(_SIGNATURES[algorithm].to_jwk(public, as_dict=True))
 
 
 def new_key(algorithm: Algorithm) -> PrivateKey:
@@ -124,16 +103,13 @@ def new_key(algorithm: Algorithm) -> PrivateKey:
 
 
 def _algorithm_of(key: PrivateKey, path: Path) -> Algorithm:
+    algorithm = algorithm_of(key.public_key())
+    if algorithm is not None:
+        return algorithm
     if isinstance(key, rsa.RSAPrivateKey):
-        if key.key_size < RSA_BITS:
-            message = f"{path}: RSA key of {key.key_size} bits; at least {RSA_BITS} are needed"
-            raise KeyUnusable(message)
-        return "RS256"
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return "EdDSA"
-    if not isinstance(key.curve, ec.SECP256R1):
-        raise wrong_kind(path)
-    return "ES256"
+        message = f"{path}: RSA key of {key.key_size} bits; at least {RSA_BITS} are needed"
+        raise KeyUnusable(message)
+    raise wrong_kind(path)
 
 
 def _encoded(key: PublicKey) -> bytes:

@@ -3,10 +3,9 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.token import assertions
 from services.token.grant import CLIENT_CREDENTIALS
-from shared import dpop
 from shared.config import Settings
+from shared.jwk import ALGORITHMS
 
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
 
@@ -35,7 +34,7 @@ def metadata_of(settings: Settings, algorithm: str | None) -> dict[str, Any]:
         **_authentication("introspection"),
         "revocation_endpoint": f"{base}/revoke",
         **_authentication("revocation"),
-        "dpop_signing_alg_values_supported": list(dpop.ALGORITHMS),
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
         # Not in the RFC's list, which has no member for it; section 2 allows others.
         "access_token_signing_alg_values_supported": [algorithm] if algorithm else [],
     }
@@ -49,5 +48,5 @@ def _authentication(endpoint: str) -> dict[str, list[str]]:
             "client_secret_post",
             "private_key_jwt",
         ],
-        f"{endpoint}_endpoint_auth_signing_alg_values_supported": list(assertions.ALGORITHMS),
+        f"{endpoint}_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
     }

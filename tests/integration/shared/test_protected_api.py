@@ -21,8 +21,9 @@ from starlette.routing import Route
 
 from shared import resource_server
 from shared.config import Settings, Subscription
-from shared.dpop import hash_of, thumbprint_of
+from shared.dpop import hash_of
 from shared.envelope import Envelope, Page
+from shared.jwk import thumbprint
 from shared.resource_server import BearerVerifier, Possession, ResourceServer
 from shared.subscription import Subscription as Following
 from shared.tasks import end
@@ -95,7 +96,7 @@ class Desk:
 
     @property
     def thumbprint(self) -> str:
-        return thumbprint_of(self.jwk)
+        return thumbprint(self.jwk)
 
     @property
     def jwk(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
-from shared.dpop import thumbprint_of
+from shared.jwk import thumbprint
 from tests.integration.token.house import House
 from tests.integration.token.test_token_endpoint import assert_refused
 
@@ -62,7 +62,7 @@ async def test_a_token_is_bound_to_the_key_of_the_proof(
     assert (answer.status_code, answer.json()["token_type"]) == (200, "DPoP")
     token = answer.json()["access_token"]
     claims = jwt.decode(token, options={"verify_signature": False})
-    assert claims["cnf"] == {"jkt": thumbprint_of(jwk_of(algorithm))}
+    assert claims["cnf"] == {"jkt": thumbprint(jwk_of(algorithm))}
     found = await http.post("/introspect", data=house.request(token=token))
     assert found.json()["token_type"] == "DPoP"
     assert found.json()["cnf"] == claims["cnf"]

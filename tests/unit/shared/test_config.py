@@ -419,3 +419,27 @@ def test_an_origin_that_no_browser_sends_is_one_line(
     assert "registry.cors.allow_origins" in message
     assert remedy in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("resources", "says"),
+    [
+        ({"orders": {}}, "give a URI such as https://orders.example.com"),
+        ({"https://orders.example#x": {}}, "give a URI"),
+        (
+            {"https://orders.example": {"scopes": ["applications:raed"]}},
+            "no scope applications:raed",
+        ),
+        ({"https://orders.example": {"lifetime": "soon"}}, "give a duration"),
+        ({"https://orders.example": {"scope": []}}, "scope"),
+    ],
+)
+def test_a_resource_that_could_never_be_asked_for_is_refused(
+    config: Path, resources: Any, says: str
+) -> None:
+    """A typo there would otherwise be a token without a scope, some day."""
+    config.write_text(yaml.safe_dump({"resources": resources}))
+
+    assert says in wrong(config)
+    config.write_text(yaml.safe_dump({"resources": {"urn:orders": {"lifetime": "10m"}}}))
+    assert set(load(config).resources) == {"urn:orders"}

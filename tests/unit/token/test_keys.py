@@ -10,7 +10,8 @@ import pytest
 
 from services.token import key_ring, keys
 from services.token.key_ring import KeyRing
-from services.token.keys import Algorithm, KeyExists, KeyUnusable, generate, load, thumbprint
+from services.token.keys import Algorithm, KeyExists, KeyUnusable, generate, load
+from shared.jwk import thumbprint
 
 
 def openssl(*arguments: str | Path) -> None:
