@@ -7,7 +7,8 @@ FOUND  := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 # Two at a time, a file at a time; one test alone needs none of it: make test WORKERS= ARGS=PATH
-WORKERS := -n 2 --dist loadfile
+# In their own order: by size, the file with the longest test would come last, alone.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install install-dev up test lint format bench lock broker browser release-snapshot clean
 
