@@ -225,6 +225,18 @@ def cloudevent_type(event_type: str) -> str:
     return f"oauthapps.{event_type}.v{version_of(event_type)}"
 
 
+def event_type_of(cloudevent: str) -> tuple[str, int]:
+    """Return the type of an event and its version by its CloudEvents `type`.
+
+    Raises UndecodableEvent.
+    """
+    name, _, version = cloudevent.removeprefix("oauthapps.").rpartition(".v")
+    if not version.isascii() or not version.isdigit():
+        message = f"{cloudevent}: no type of ours"
+        raise UndecodableEvent(message)
+    return name, int(version)
+
+
 def to_cloudevent(envelope: Envelope, *, log_epoch: str, source: str) -> dict[str, Any]:
     """Return the public form as a JSON-ready mapping; `source` is the registry's URL.
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from shared.envelope import Envelope, Metadata, Page, decode_event
+from shared.envelope import Envelope, Metadata, Page, decode_event, event_type_of
 from shared.events import NO_PRIVATE_DATA
 from shared.failures import TransientFailure
 
@@ -110,8 +110,7 @@ class PublicFeed:
 
 def _envelope(one: _CloudEvent) -> Envelope:
     """Return an event as the log has it, but for what is not public."""
-    _, name, version = one.type.split(".", 2) if one.type.count(".") == 2 else ("", one.type, "v1")
-    number = version.removeprefix("v")
+    name, version = event_type_of(one.type)
     return Envelope(
         position=one.sequence,
         id=one.id,
@@ -119,7 +118,7 @@ def _envelope(one: _CloudEvent) -> Envelope:
         version=0,
         type=name,
         time=one.time,
-        event=decode_event(name, bytes(one.data), int(number) if number.isdigit() else 1),
+        event=decode_event(name, bytes(one.data), version),
         private=NO_PRIVATE_DATA,
         metadata=_UNKNOWN,
     )

@@ -20,10 +20,10 @@ from services.token.client_auth import (
     state_of,
 )
 from services.token.endpoint import only
-from services.token.errors import InvalidClient, ProjectionStale
+from services.token.errors import InvalidClient
 from services.token.failures import Failures
 from services.token.parameters import Parameters
-from services.token.replays import NoRoom, Replays
+from services.token.replays import Replays
 from services.token.usage import Usage
 from shared.config import Settings
 from shared.credentials import is_well_formed_client_id
@@ -111,13 +111,8 @@ class ClientAuthentication:
             raise InvalidClient(reason=found, client_id=client_id)
         authenticated, claims = found
         now = datetime.now(UTC).timestamp()
-        try:
-            is_new = self._replays.is_new(
-                f"assertion {client_id} {claims['jti']}", until=claims["exp"] + 60, now=now
-            )
-        except NoRoom:
-            raise ProjectionStale(reason="no room to remember assertions") from None
-        if not is_new:
+        name = f"assertion {client_id} {claims['jti']}"
+        if not self._replays.is_new(name, until=claims["exp"] + 60, now=now):
             raise InvalidClient(reason="assertion used before", client_id=client_id)
         return authenticated
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 
 from services.token.endpoint import only
-from services.token.errors import InvalidDpopProof, ProjectionStale, UseDpopNonce
-from services.token.replays import NoRoom, Replays
+from services.token.errors import InvalidDpopProof, UseDpopNonce
+from services.token.replays import Replays
 from shared.config import Settings
 from shared.dpop import Proof, ProofRefused, verify_proof
 
@@ -49,11 +49,7 @@ class DpopProofs:
             raise InvalidDpopProof(reason=f"DPoP: {error}") from None
         self._check_nonce(proof, now)
         name = f"dpop {proof.thumbprint} {proof.jti}"
-        try:
-            is_new = self._replays.is_new(name, until=proof.issued_at + 2 * self._seconds, now=now)
-        except NoRoom:
-            raise ProjectionStale(reason="no room to remember proofs") from None
-        if not is_new:
+        if not self._replays.is_new(name, until=proof.issued_at + 2 * self._seconds, now=now):
             raise InvalidDpopProof(reason="DPoP: used before")
         return proof.thumbprint
 

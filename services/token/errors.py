@@ -153,6 +153,14 @@ class ProjectionStale(OAuthError):
     description = "Clients cannot be verified at the moment. Please try again."
 
 
+class NoRoom(OAuthError):
+    """There is no room to remember what must not come twice: fail closed."""
+
+    code = "temporarily_unavailable"
+    status = 503
+    description = "Clients cannot be verified at the moment. Please try again."
+
+
 class ServerError(OAuthError):
     """Something unforeseen; the log has it."""
 

@@ -71,8 +71,8 @@ class KeyRing:
                 log.warning("signing keys cannot be used", reason=self.trouble)
             return
         before = self._current
-        signs = following is not None and is_due(plan, now)
-        self._current = following if following is not None and signs else usual
+        successor = following if is_due(plan, now) else None
+        self._current = successor or usual
         kept = [one.jwk for one in plan.predecessors if one.published_until > now]
         others = [one.jwk for one in (usual, following) if one is not None]
         by_kid = {str(one["kid"]): one for one in (self._current.jwk, *others, *kept)}
@@ -83,7 +83,7 @@ class KeyRing:
             log.info(
                 "signing keys loaded", algorithm=self._current.algorithm, kid=self._current.kid
             )
-        if signs:
+        if successor is not None:
             self._finish(now)
 
     def _finish(self, now: datetime) -> None:

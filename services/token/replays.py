@@ -11,6 +11,7 @@ from pathlib import Path
 
 import lmdb
 
+from services.token.errors import NoRoom
 from services.token.projection import ProjectionUnusable
 from shared.logs import get_logger
 
@@ -20,10 +21,6 @@ MAP_BYTES = 2**29
 SWEEP = 4
 log = get_logger(__name__)
 _MOMENT = struct.Struct(">d")
-
-
-class NoRoom(Exception):
-    """There are too many to remember; nothing can be accepted that must not come twice."""
 
 
 class Replays:
@@ -76,7 +73,7 @@ class Replays:
                 transaction.put(moment + key, b"", db=self._by_time)
                 return True
         except lmdb.MapFullError:
-            raise NoRoom from None
+            raise NoRoom(reason="no room to remember assertions and proofs") from None
 
     def _sweep(self, transaction: lmdb.Transaction, now: float) -> None:
         cursor = transaction.cursor(db=self._by_time)

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime
 from itertools import islice
+from typing import TypeVar
 
 from prometheus_client import Counter
 
@@ -18,6 +19,8 @@ from shared.usage import USES_OF_A_REPORT, Failure, FailureReason, UsageReport, 
 LAST_REPORT_SECONDS = 0.5
 REPORTS = Counter("oauthapps_token_usage_reports_total", "Reports of usage", ["outcome"])
 DROPPED = Counter("oauthapps_token_usage_dropped_total", "Uses not noted, for want of room")
+# Of what, and on which day.
+Line = TypeVar("Line", bound=tuple[str, str, date])
 Send = Callable[[UsageReport], Awaitable[None]]
 log = get_logger(__name__)
 
@@ -38,24 +41,18 @@ class Usage:
 
     def note(self, application_id: str, secret_id: str, now: datetime) -> None:
         """Note that a secret obtained a token; `now` is in UTC."""
-        key = (application_id, secret_id, now.date())
-        count, last = self._notes.get(key, (0, now))
-        if count or self._has_room():
-            self._notes[key] = (count + 1, max(last, now))
-        else:
-            DROPPED.inc()
+        self._count(self._notes, (application_id, secret_id, now.date()), now)
 
     def note_failure(self, application_id: str, reason: FailureReason, now: datetime) -> None:
         """Note that a request in an application's name was refused; `now` is in UTC."""
-        key = (application_id, reason, now.date())
-        count, last = self._failures.get(key, (0, now))
-        if count or self._has_room():
-            self._failures[key] = (count + 1, max(last, now))
+        self._count(self._failures, (application_id, reason, now.date()), now)
+
+    def _count(self, lines: dict[Line, tuple[int, datetime]], line: Line, now: datetime) -> None:
+        count, last = lines.get(line, (0, now))
+        if count or len(self._notes) + len(self._failures) < self._most:
+            lines[line] = (count + 1, max(last, now))
         else:
             DROPPED.inc()
-
-    def _has_room(self) -> bool:
-        return len(self._notes) + len(self._failures) < self._most
 
     async def report(self) -> None:
         """Report everything noted up to now. Raises TransientFailure; nothing is lost then.

@@ -8,16 +8,19 @@ from hypothesis import strategies as some
 
 from shared.envelope import (
     UndecodableEvent,
+    cloudevent_type,
     decode_event,
     decode_message,
     decode_page,
     encode_internal,
     encode_json,
     encode_message,
+    event_type_of,
     routing_key,
     to_cloudevent,
 )
 from shared.events import EVENT_TYPES, Event, PrivateData, subject_of
+from shared.upcasters import version_of
 from tests.unit.shared.factories import DIGEST, EPOCH, EVENTS, envelope, updated
 
 SOURCE = "https://registry.example"
@@ -159,3 +162,12 @@ def test_an_error_of_decoding_shows_no_value() -> None:
         decode_message(body.replace(b'"secret_digest"', b'"secret_digest":7,"x"'))
 
     assert DIGEST not in str(caught.value)
+
+
+def test_the_type_of_a_cloudevent_leads_back() -> None:
+    """What is none of ours is said, and not taken for something else."""
+    for one in EVENT_TYPES:
+        assert event_type_of(cloudevent_type(one)) == (one, version_of(one))
+    for other in ("", "oauthapps.ApplicationCreated", "com.example.v1x", "x.v"):
+        with pytest.raises(UndecodableEvent):
+            event_type_of(other)

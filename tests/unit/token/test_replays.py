@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from services.token.errors import NoRoom
 from services.token.projection import ProjectionUnusable
-from services.token.replays import NoRoom, Replays
+from services.token.replays import Replays
 
 
 def test_a_name_is_new_until_it_was_seen_and_again_when_it_has_expired(tmp_path: Path) -> None:
