@@ -2,7 +2,8 @@
 
 Two durable topic exchanges: `oauthapps.events` carries public CloudEvents for everybody,
 `oauthapps.internal` the whole envelope for token service and notifier. The bus tells things soon;
-what it loses is read from the feed, so our own queues are exclusive, bounded and unacknowledged.
+what it loses is read from the feed, so whoever follows it with us has a queue that is exclusive,
+bounded and unacknowledged: one that dies or falls behind costs the broker nothing, nor the relay.
 """
 
 import asyncio
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
 
 from shared.envelope import (
     CLOUDEVENTS_MEDIA_TYPE,
     Envelope,
     UndecodableEvent,
+    decode_cloudevent,
     decode_message,
     encode_json,
     encode_message,
@@ -35,9 +37,12 @@ if TYPE_CHECKING:
 
 PUBLIC_EXCHANGE = "oauthapps.events"
 INTERNAL_EXCHANGE = "oauthapps.internal"
+# The user `subscriber` may use no other names than these; see deploy/rabbitmq/start.
+SUBSCRIBER_PREFIX = "subscriber"
 CONNECT_SECONDS = 5.0
 RETRY_FIRST_SECONDS = 0.2
 RETRY_LONGEST_SECONDS = 5.0
+Decode = Callable[[bytes], tuple[str, Envelope]]
 log = get_logger(__name__)
 
 _LOST = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
@@ -120,16 +125,40 @@ async def _declare(channel: AbstractChannel, name: str) -> AbstractExchange:
     return await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True)
 
 
-async def follow(url: str, queue_prefix: str, inbox: Inbox) -> None:
-    """Fill an inbox with what the internal exchange carries, until cancelled; reconnect as needed.
+async def follow_public(url: str, inbox: Inbox, *, name: str = "api") -> None:
+    """Fill an inbox with what everybody may read, until cancelled; for a system of somebody else's.
+
+    The envelopes are as `PublicFeed` has them: without what is private, and without metadata.
+    """
+    prefix = f"{SUBSCRIBER_PREFIX}.{name}"
+    await follow(url, prefix, inbox, exchange=PUBLIC_EXCHANGE, decode=decode_cloudevent)
+
+
+async def follow(
+    url: str,
+    queue_prefix: str,
+    inbox: Inbox,
+    *,
+    exchange: str = INTERNAL_EXCHANGE,
+    decode: Decode = decode_message,
+) -> None:
+    """Fill an inbox with what an exchange carries, until cancelled; reconnect as needed.
 
     The queue belongs to this connection and vanishes with it: whoever comes back reads the feed.
     """
+
+    def take(body: bytes) -> None:
+        try:
+            inbox.put(*decode(body))
+        except UndecodableEvent as error:
+            # Whether it matters is decided where the same event comes by the feed.
+            log.warning("message left to the feed", reason=str(error))
+
     pause = RETRY_FIRST_SECONDS
     said = ""
     while True:
         try:
-            async with _consumer(url, queue_prefix, inbox.put) as closed:
+            async with _consumer(url, exchange, queue_prefix, take) as closed:
                 inbox.set_connected(True)
                 log.info("following the bus", broker=_place(url))
                 pause, said = RETRY_FIRST_SECONDS, ""
@@ -148,7 +177,7 @@ async def follow(url: str, queue_prefix: str, inbox: Inbox) -> None:
 
 @asynccontextmanager
 async def _consumer(
-    url: str, queue_prefix: str, put: Callable[[str, Envelope], None]
+    url: str, exchange: str, queue_prefix: str, take: Callable[[bytes], None]
 ) -> "AsyncIterator[Awaitable[None]]":
     connection = await _connect(url)
     closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -158,11 +187,7 @@ async def _consumer(
             closed.set_result(None)
 
     async def on_message(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        try:
-            put(*decode_message(message.body))
-        except UndecodableEvent as error:
-            # Whether it matters is decided where the same event comes by the feed.
-            log.warning("message left to the feed", reason=str(error))
+        take(message.body)
 
     connection.close_callbacks.add(on_close)
     try:
@@ -170,14 +195,8 @@ async def _consumer(
             async with asyncio.timeout(CONNECT_SECONDS):
                 channel = await connection.channel(publisher_confirms=False)
                 channel.close_callbacks.add(on_close)
-                queue = await channel.declare_queue(
-                    f"{queue_prefix}.{uuid.uuid4().hex}",
-                    exclusive=True,
-                    auto_delete=True,
-                    arguments={"x-max-length": INBOX_CAPACITY, "x-overflow": "drop-head"},
-                )
+                queue = await declare_own_queue(channel, queue_prefix, exchange)
                 queue.close_callbacks.add(on_close)
-                await queue.bind(INTERNAL_EXCHANGE, routing_key="#")
                 await queue.consume(on_message, no_ack=True)
         except _LOST as error:
             message = f"RabbitMQ at {_place(url)}: no queue ({_reason(error)})"
@@ -185,6 +204,20 @@ async def _consumer(
         yield closed
     finally:
         await _close(connection)
+
+
+async def declare_own_queue(
+    channel: AbstractChannel, queue_prefix: str, exchange: str
+) -> AbstractQueue:
+    """Return a new queue that hears all of an exchange, and vanishes with its connection."""
+    queue = await channel.declare_queue(
+        f"{queue_prefix}.{uuid.uuid4().hex}",
+        exclusive=True,
+        auto_delete=True,
+        arguments={"x-max-length": INBOX_CAPACITY, "x-overflow": "drop-head"},
+    )
+    await queue.bind(exchange, routing_key="#")
+    return queue
 
 
 async def _connect(url: str) -> AbstractConnection:

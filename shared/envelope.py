@@ -77,6 +77,18 @@ class WireMessage(Wire, frozen=True, kw_only=True, gc=False):
     log_epoch: str
 
 
+class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """The public form; it does not say who caused the event, nor which of its stream it is."""
+
+    id: str
+    type: str
+    subject: str
+    time: datetime
+    sequence: int
+    logepoch: str
+    data: msgspec.Raw
+
+
 class WirePage(msgspec.Struct, frozen=True, kw_only=True):
     """The internal feed's answer."""
 
@@ -87,6 +99,9 @@ class WirePage(msgspec.Struct, frozen=True, kw_only=True):
 
 _message_decoder = msgspec.json.Decoder(WireMessage)
 _page_decoder = msgspec.json.Decoder(WirePage)
+_cloudevent_decoder = msgspec.json.Decoder(CloudEvent)
+_cloudevents_decoder = msgspec.json.Decoder(list[CloudEvent])
+_UNKNOWN = Metadata(command_id="", actor="")
 _encode = msgspec.json.Encoder().encode
 encode_json = _encode
 
@@ -192,6 +207,42 @@ def decode_page(body: bytes) -> Page:
         raise UndecodableEvent(message) from None
     return Page(
         log_epoch=wire.log_epoch, head=wire.head, envelopes=[_envelope(one) for one in wire.events]
+    )
+
+
+def decode_cloudevent(body: bytes) -> tuple[str, Envelope]:
+    """Return log epoch and envelope of one public message. Raises UndecodableEvent."""
+    try:
+        event = _cloudevent_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        message = f"CloudEvent: {error}"
+        raise UndecodableEvent(message) from None
+    return event.logepoch, _of_cloudevent(event)
+
+
+def decode_cloudevents(body: bytes) -> list[Envelope]:
+    """Return the envelopes of a batch of the public form. Raises UndecodableEvent."""
+    try:
+        events = _cloudevents_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        message = f"CloudEvents: {error}"
+        raise UndecodableEvent(message) from None
+    return [_of_cloudevent(one) for one in events]
+
+
+def _of_cloudevent(event: CloudEvent) -> Envelope:
+    """Return an event as the log has it, but for what is not public; `version` is 0."""
+    name, version = event_type_of(event.type)
+    return Envelope(
+        position=event.sequence,
+        id=event.id,
+        stream=event.subject,
+        version=0,
+        type=name,
+        time=event.time,
+        event=_decode(name, bytes(event.data), version),
+        private=NO_PRIVATE_DATA,
+        metadata=_UNKNOWN,
     )
 
 

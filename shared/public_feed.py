@@ -1,35 +1,21 @@
 """The registry's public feed, read by any system that has a client with the scope `events:read`."""
 
 import time
-from datetime import datetime
 from typing import Any
 
 import httpx
-import msgspec
 
-from shared.envelope import Envelope, Metadata, Page, decode_event, event_type_of
-from shared.events import NO_PRIVATE_DATA
+from shared.envelope import Page, decode_cloudevents
 from shared.failures import TransientFailure
 
 PAGE_SIZE = 1000
 ANSWER_SECONDS = 30.0
 # A token is asked for anew so long before it expires.
 RENEWAL_SECONDS = 30.0
-# A CloudEvent does not say who caused it.
-_UNKNOWN = Metadata(command_id="", actor="")
 
 
 class FeedUnavailable(TransientFailure):
     """The public feed cannot be read just now; the reason says what to do."""
-
-
-class _CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    type: str
-    subject: str
-    time: datetime
-    sequence: int
-    data: msgspec.Raw
 
 
 class PublicFeed:
@@ -71,11 +57,11 @@ class PublicFeed:
         try:
             head = int(response.headers["log-head"])
             log_epoch = response.headers["log-epoch"]
-            events = msgspec.json.decode(response.content, type=list[_CloudEvent])
-        except (msgspec.MsgspecError, KeyError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             message = f"registry: unexpected answer ({type(error).__name__})"
             raise FeedUnavailable(message) from None
-        return Page(log_epoch=log_epoch, head=head, envelopes=[_envelope(one) for one in events])
+        envelopes = decode_cloudevents(response.content)
+        return Page(log_epoch=log_epoch, head=head, envelopes=envelopes)
 
     async def _get(self, after: int, wait: float) -> httpx.Response:
         parameters: dict[str, Any] = {"after": after, "limit": self._page_size, "wait": wait}
@@ -99,8 +85,7 @@ class PublicFeed:
             self._token = str(answer["access_token"])
             seconds = float(answer["expires_in"])
         except httpx.HTTPStatusError as error:
-            message = f"token service: answered with status {error.response.status_code}"
-            raise FeedUnavailable(message) from None
+            raise FeedUnavailable(_token_refusal(error.response.status_code)) from None
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             message = f"token service: no usable answer ({type(error).__name__})"
             raise FeedUnavailable(message) from None
@@ -108,23 +93,16 @@ class PublicFeed:
         return self._token
 
 
-def _envelope(one: _CloudEvent) -> Envelope:
-    """Return an event as the log has it, but for what is not public."""
-    name, version = event_type_of(one.type)
-    return Envelope(
-        position=one.sequence,
-        id=one.id,
-        stream=one.subject,
-        version=0,
-        type=name,
-        time=one.time,
-        event=decode_event(name, bytes(one.data), version),
-        private=NO_PRIVATE_DATA,
-        metadata=_UNKNOWN,
-    )
-
-
 def _refusal(status: int) -> str:
     if status == 403:
         return "registry: the client needs the scope events:read, and an owner with global access"
     return f"registry: answered with status {status}"
+
+
+def _token_refusal(status: int) -> str:
+    if status in (400, 401):
+        return (
+            f"token service: no token for the feed's own client (status {status}); is its "
+            "application active, the secret right, and events:read among its scopes?"
+        )
+    return f"token service: answered with status {status}"

@@ -101,6 +101,20 @@ class PrivateBroker:
         )
         return self.url_of(name)
 
+    async def add_user(self, name: str, *, configure: str, write: str, read: str) -> str:
+        """Make a user of the default virtual host with these permissions; return its URL."""
+        password = secrets.token_hex(8)
+        user, vhost, by = f'<<"{name}">>', '<<"/">>', '<<"tests">>'
+        escaped = (one.replace("\\", "\\\\") for one in (configure, write, read))
+        permissions = ", ".join(f'<<"{one}">>' for one in escaped)
+        await self._call(
+            f"ok = rpc:call(N, rabbit_auth_backend_internal, add_user,"
+            f' [{user}, <<"{password}">>, {by}]),'
+            f"ok = rpc:call(N, rabbit_auth_backend_internal, set_permissions,"
+            f" [{user}, {vhost}, {permissions}, {by}])"
+        )
+        return self.url.replace(f"//{USER}:{USER}@", f"//{name}:{password}@")
+
     async def delete_vhost(self, name: str) -> None:
         """Remove a virtual host with all that is in it; its connections are closed."""
         await self._call(f'rpc:call(N, rabbit_vhost, delete, [<<"{name}">>, <<"tests">>])')

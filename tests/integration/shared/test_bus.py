@@ -1,16 +1,29 @@
 """RabbitMQ as our services use it: what is published arrives, and what is lost is said."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import aio_pika
 import pytest
+from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
 
 from shared import bus
-from shared.bus import INTERNAL_EXCHANGE, BusUnavailable, follow, open_publisher
-from shared.envelope import Envelope
-from shared.events import PrivateData
+from shared.bus import (
+    INTERNAL_EXCHANGE,
+    PUBLIC_EXCHANGE,
+    BusUnavailable,
+    declare_own_queue,
+    follow,
+    follow_public,
+    open_publisher,
+)
+from shared.envelope import Envelope, Metadata
+from shared.events import NO_PRIVATE_DATA, PrivateData
 from shared.subscription import Inbox
 from shared.tasks import end
 from tests.support.eventually import eventually
@@ -19,12 +32,20 @@ from tests.support.private_broker import PrivateBroker
 from tests.unit.shared.factories import DIGEST, EPOCH, envelope
 
 SOURCE = "http://registry.example"
+START = (Path(__file__).parents[3] / "deploy" / "rabbitmq" / "start").read_text(encoding="utf-8")
 
 
 @asynccontextmanager
 async def following(url: str, inbox: Inbox) -> AsyncIterator[None]:
     """Fill an inbox beside the block."""
-    task = asyncio.create_task(follow(url, "tests", inbox))
+    async with beside(follow(url, "tests", inbox)):
+        yield
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something beside the block."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
@@ -64,6 +85,85 @@ async def test_a_subscriber_gets_the_whole_envelope(amqp_url: str) -> None:
         await publish(amqp_url, *sent)
 
         assert [(EPOCH, one) for one in sent] == await take(inbox, 5)
+
+
+async def test_a_foreign_subscriber_gets_what_is_public(amqp_url: str) -> None:
+    """As the public feed has it, so that one machine can take both."""
+    await declared(amqp_url)
+    inbox = Inbox()
+    sent = [
+        envelope(position, private=PrivateData(secret_digest=DIGEST)) for position in range(1, 6)
+    ]
+    async with beside(follow_public(amqp_url, inbox)):
+        await eventually(lambda: inbox.connected)
+        await publish(amqp_url, *sent)
+        taken = await take(inbox, 5)
+
+    nobody = Metadata(command_id="", actor="")
+    assert taken == [
+        (EPOCH, replace(one, version=0, private=NO_PRIVATE_DATA, metadata=nobody)) for one in sent
+    ]
+
+
+def permissions_of_subscriber() -> dict[str, str]:
+    """Return what `deploy/rabbitmq/start` lets foreign subscribers do."""
+    own = re.search(r"^subscriber='(.*)'$", START, re.MULTILINE)
+    asked = re.search(r'permission subscriber "(.*)" "(.*)" "(.*)"\)', START)
+    assert own is not None
+    assert asked is not None
+    # A backslash is doubled for JSON, and again where the shell unfolds a text.
+    configure, write, read = (
+        one.replace("\\\\\\\\", "\\").replace("\\$", "$").replace("$subscriber", own[1])
+        for one in asked.groups()
+    )
+    return {
+        name: one.replace("\\\\", "\\")
+        for name, one in (("configure", configure), ("write", write), ("read", read))
+    }
+
+
+async def test_a_foreign_subscriber_needs_no_more_than_it_may(
+    private_broker: PrivateBroker,
+) -> None:
+    """With the permissions that we set up: queues of its own names, and the public exchange."""
+    await declared(private_broker.url)
+    foreign = await private_broker.add_user("subscriber", **permissions_of_subscriber())
+    inbox, ours = Inbox(), Inbox()
+    async with beside(follow_public(foreign, inbox)), following(foreign, ours):
+        await eventually(lambda: inbox.connected)
+        await publish(private_broker.url, envelope(1))
+
+        assert [position_of(one) for one in await take(inbox, 1)] == [1]
+        assert not ours.connected
+    async with await aio_pika.connect(foreign) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("subscriber.curious", exclusive=True)
+        with pytest.raises(AMQPError, match="ACCESS_REFUSED"):
+            await queue.bind(INTERNAL_EXCHANGE, "#")
+
+
+def position_of(arrived: tuple[str, Envelope]) -> int:
+    """Return where in the log something that arrived stands."""
+    return arrived[1].position
+
+
+async def test_a_subscriber_that_takes_nothing_keeps_nobody_waiting(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue holds so many messages and drops the oldest; the relay gets its confirms."""
+    monkeypatch.setattr(bus, "INBOX_CAPACITY", 5)
+    await declared(amqp_url)
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        queue = await declare_own_queue(channel, "subscriber.dead", PUBLIC_EXCHANGE)
+        await publish(amqp_url, *(envelope(position) for position in range(1, 21)))
+        state = await channel.declare_queue(queue.name, passive=True)
+
+        assert state.declaration_result.message_count == 5
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        with pytest.raises(ChannelNotFoundEntity):
+            await channel.declare_queue(queue.name, passive=True)
 
 
 async def test_each_subscriber_gets_everything(amqp_url: str) -> None:
