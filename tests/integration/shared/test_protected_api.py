@@ -22,52 +22,19 @@ from starlette.routing import Route
 from shared import resource_server
 from shared.config import Settings, Subscription
 from shared.dpop import hash_of
-from shared.envelope import Envelope, Page
 from shared.jwk import thumbprint
 from shared.resource_server import BearerVerifier, Possession, ResourceServer
 from shared.subscription import Subscription as Following
 from shared.tasks import end
 from shared.withdrawals import Withdrawals
 from tests.integration.registry.api import Issuer
+from tests.integration.shared.told_feed import ToldFeed
 from tests.integration.token.house import serving
 from tests.support.eventually import eventually
-from tests.unit.token.factories import Application, envelope
+from tests.unit.token.factories import Application
 
 API = "https://orders.example"
 LIFETIME = timedelta(hours=1)
-
-
-class ToldFeed:
-    """A log that grows when a test says so."""
-
-    def __init__(self) -> None:
-        self.epoch = str(uuid.uuid4())
-        self.envelopes: list[Envelope] = []
-        self.reads = 0
-        self.lost = False
-
-    def tell(self, told: Any, *, ago: timedelta = timedelta()) -> None:
-        one = envelope(len(self.envelopes) + 1, told)
-        self.envelopes.append(
-            Envelope(
-                **{
-                    **{name: getattr(one, name) for name in one.__dataclass_fields__},
-                    "time": datetime.now(UTC) - ago,
-                }
-            )
-        )
-
-    async def read(self, after: int, *, wait: float = 0.0) -> Page:
-        self.reads += 1
-        if self.lost:
-            raise resource_server.KeysUnavailable("the line is cut")
-        for _ in range(int(wait * 100)):
-            if len(self.envelopes) > after:
-                break
-            await asyncio.sleep(0.01)
-        return Page(
-            log_epoch=self.epoch, head=len(self.envelopes), envelopes=self.envelopes[after:]
-        )
 
 
 @dataclass
@@ -259,22 +226,51 @@ async def test_a_bound_token_needs_its_proof(desk: Desk) -> None:
     assert await desk.status(unknown) == 401
 
 
-async def test_only_what_can_matter_is_read_and_kept(desk: Desk) -> None:
-    """What happened longer ago than a token lives is neither read nor remembered."""
-    feed = ToldFeed()
-    for n in range(500):
-        feed.tell(Application().deactivated(), ago=timedelta(hours=501 - n))
-    late = Application()
-    feed.tell(late.deactivated(), ago=timedelta(minutes=1))
-    withdrawals = Withdrawals(feed, lifetime=LIFETIME, max_staleness=LIFETIME)
-    cursor = await withdrawals.start_over(feed.epoch)
+async def test_an_end_that_was_brought_forward_ends_the_tokens_of_before(desk: Desk) -> None:
+    """Their own `exp` is that of the end they were issued under; as introspection has it."""
+    one, other, now = Application(), Application(), datetime.now(UTC)
+    token = desk.issuer.token(one.client_id, ["orders:read"])
+    others = desk.issuer.token(other.client_id, ["orders:read"])
+    assert await desk.status(token) == 200
+    desk.feed.tell(one.updated(changed=("expires_at", "name"), expires_at=now))
+    await desk.becomes(token, 401)
+    # Of all that an event repeats, only what changed counts.
+    desk.feed.tell(one.updated(changed=("name",)))
+    desk.feed.tell(other.deactivated())
+    await desk.becomes(others, 401)
+    assert await desk.status(token) == 401
+    desk.feed.tell(one.updated(changed=("expires_at",), expires_at=now + 2 * LIFETIME))
+    await desk.becomes(token, 200)
+    desk.feed.tell(one.updated(changed=("expires_at",), expires_at=now))
+    await desk.becomes(token, 401)
+    desk.feed.tell(one.updated(changed=("expires_at",), expires_at=None))
+    await desk.becomes(token, 200)
 
-    assert cursor.position == 500
-    assert feed.reads < 15
-    await withdrawals.apply(feed.envelopes[500:], cursor)
-    assert len(withdrawals) == 1
-    withdrawals._sweep(time.time() + 2 * LIFETIME.total_seconds())
-    assert len(withdrawals) == 0
+
+async def test_an_end_that_was_brought_forward_comes_by_itself(desk: Desk) -> None:
+    """No event says so when it is there."""
+    one = Application()
+    token = desk.issuer.token(one.client_id, ["orders:read"])
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    desk.feed.tell(one.updated(changed=("expires_at",), expires_at=soon))
+    await eventually(lambda: len(desk.withdrawals) == 1)
+    await desk.becomes(token, 401)
+
+    assert datetime.now(UTC) >= soon
+
+
+async def test_a_registry_that_was_restored_is_followed(desk: Desk) -> None:
+    """What its history does not know is good again, as it is for the token service."""
+    one, other = Application(), Application()
+    token = desk.issuer.token(one.client_id, ["orders:read"])
+    others = desk.issuer.token(other.client_id, ["orders:read"])
+    desk.feed.tell(one.deactivated())
+    await desk.becomes(token, 401)
+    desk.feed.restore()
+    desk.feed.tell(other.deactivated())
+
+    await desk.becomes(others, 401)
+    assert await desk.status(token) == 200
 
 
 @pytest.mark.parametrize("policy", [{"max_staleness": timedelta(), "when_stale": "refuse"}])
