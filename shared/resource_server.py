@@ -72,7 +72,7 @@ class BearerVerifier:
         self._keys: dict[str, jwt.PyJWK] | None = None
         self._read_at = -float("inf")
         self._tried_at = -float("inf")
-        self._reading = asyncio.Lock()
+        self._is_reachable = True
         self._refresh: asyncio.Task[None] | None = None
         self._http = httpx.AsyncClient(timeout=5.0, trust_env=False)
 
@@ -98,6 +98,7 @@ class BearerVerifier:
             raise NoSigningKeys
 
     def _begin_reading(self) -> asyncio.Task[None]:
+        # One at a time, whoever asks: a token service that hangs must not make a queue.
         if self._refresh is None or self._refresh.done():
             self._refresh = asyncio.create_task(self._read_keys())
         return self._refresh
@@ -134,27 +135,30 @@ class BearerVerifier:
             raise TokenRefused("no kid")
         if kid not in keys:
             # Signed with a key that is newer than our copy, or by somebody else.
-            await self._read_keys()
+            await asyncio.wait([self._begin_reading()])
             keys = self._keys or {}
         if kid not in keys:
+            if not self._is_reachable:
+                raise KeysUnavailable("a key that is not known, and no answer from who knows it")
             raise TokenRefused("unknown kid")
         return keys[kid]
 
     async def _read_keys(self) -> None:
         """Read the JWKS, not more often than every half second; keep the old one on failure."""
-        async with self._reading:
-            if time.monotonic() - self._tried_at < RETRY_SECONDS:
-                return
-            self._tried_at = time.monotonic()
-            try:
-                response = await self._http.get(self._jwks_url)
-                response.raise_for_status()
-                keys = [jwt.PyJWK.from_dict(one) for one in response.json()["keys"]]
-            except (httpx.HTTPError, jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
-                log.warning("token service's keys not read", reason=type(error).__name__)
-                return
-            self._keys = {str(key.key_id): key for key in keys}
-            self._read_at = time.monotonic()
+        if time.monotonic() - self._tried_at < RETRY_SECONDS:
+            return
+        self._tried_at = time.monotonic()
+        try:
+            response = await self._http.get(self._jwks_url)
+            response.raise_for_status()
+            keys = [jwt.PyJWK.from_dict(one) for one in response.json()["keys"]]
+        except (httpx.HTTPError, jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
+            log.warning("token service's keys not read", reason=type(error).__name__)
+            self._is_reachable = False
+            return
+        self._keys = {str(key.key_id): key for key in keys}
+        self._read_at = time.monotonic()
+        self._is_reachable = True
 
     def _age(self) -> float:
         return time.monotonic() - self._read_at
@@ -304,7 +308,8 @@ class ResourceServer:
         except (TokenRefused, TokenWithdrawn) as error:
             log.info("access token refused", reason=str(error))
             raise invalid_token() from None
-        except TransientFailure:
+        except TransientFailure as failure:
+            log.info("access token not verified", reason=str(failure))
             raise Problem(
                 503,
                 "Access tokens cannot be verified at the moment. Please try again.",

@@ -184,6 +184,51 @@ async def test_an_outage_of_the_token_service_is_bridged(
     await desk.verifier.verify(desk.issuer.token(CLIENT))
 
 
+async def test_a_key_that_nobody_can_be_asked_about_is_not_held_against_a_token(
+    desk: Desk,
+) -> None:
+    """It may have been signed with the next key, just when the token service went away."""
+    await desk.verifier.verify(desk.issuer.token(CLIENT))
+    desk.issuer.rotate()
+    desk.issuer.broken = True
+    token = desk.issuer.token(CLIENT)
+    with pytest.raises(KeysUnavailable):
+        await desk.verifier.verify(token)
+
+    desk.issuer.broken = False
+    await desk.verifier.verify(token)
+
+
+async def test_keys_are_asked_for_once_for_all_that_wait(desk: Desk) -> None:
+    """A token service that hangs must not make them wait for each other, one timeout after another.
+
+    Anybody can name a key that does not exist.
+    """
+    await desk.verifier.verify(desk.issuer.token(CLIENT))
+    desk.issuer.answering.clear()
+    forged = [desk.issuer.token(CLIENT, headers={"kid": f"made up {n}"}) for n in range(10)]
+    waiting = [asyncio.create_task(desk.verifier.verify(one)) for one in forged]
+    await eventually(lambda: desk.issuer.asked == 2)
+    # Those whose key is known do not wait.
+    await desk.verifier.verify(desk.issuer.token(CLIENT))
+    desk.issuer.answering.set()
+    refusals = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [type(one) for one in refusals] == [TokenRefused] * 10
+    assert desk.issuer.asked == 2
+
+
+async def test_a_rotation_refuses_no_good_token(desk: Desk) -> None:
+    """Not those that were issued before, nor those under way while keys are read."""
+    tokens = []
+    for _ in range(3):
+        tokens += [desk.issuer.token(CLIENT) for _ in range(5)]
+        desk.issuer.rotate()
+        tokens += [desk.issuer.token(CLIENT) for _ in range(5)]
+
+        await asyncio.gather(*(desk.verifier.verify(one) for one in tokens))
+
+
 async def test_keys_that_vanish_are_missed_soon(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
