@@ -2,18 +2,18 @@
 
     python docs/examples/protected_api.py CLIENT_ID CLIENT_SECRET
 
-The client is the API's own, with the scope `events:read`. Then, with a token of any other client:
+The client is the API's own, with the scope `events:read`. With RabbitMQ, name it in `AMQP_URL`, as
+the user `subscriber`. Then, with a token of any other client:
 
     curl -H "Authorization: Bearer $TOKEN" http://localhost:8010/orders
 """
 # ruff: noqa: INP001 - a script that stands alone, in no package
 
-import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,15 +21,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from shared.config import Subscription as Settings
-from shared.public_feed import PublicFeed
-from shared.resource_server import BearerVerifier, Possession, ResourceServer
-from shared.subscription import Subscription
-from shared.withdrawals import Withdrawals
+from shared.guard import Guard
+from shared.resource_server import ResourceServer
 
 TOKENS = os.environ.get("TOKENS", "http://localhost:8002")
 REGISTRY = os.environ.get("REGISTRY", "http://localhost:8001")
 API = os.environ.get("API", "http://localhost:8010")
+AMQP_URL = os.environ.get("AMQP_URL")
 
 
 async def orders(request: Request) -> JSONResponse:
@@ -39,34 +37,28 @@ async def orders(request: Request) -> JSONResponse:
 
 
 def create_app(client_id: str, client_secret: str) -> ResourceServer:
-    """Return the API behind the middleware."""
-    # Tokens for the registry's API; with a resource of one's own in config.yml, its name.
-    verifier = BearerVerifier(f"{TOKENS}/.well-known/jwks.json", issuer=TOKENS, audience=REGISTRY)
-    feed = PublicFeed(
-        REGISTRY,
-        token_url=f"{TOKENS}/oauth2-token",
+    """Return the API behind its guard."""
+    guard = Guard(
+        tokens=TOKENS,
+        registry=REGISTRY,
+        # Tokens for the registry's API; with a resource of one's own in config.yml, its name.
+        audience=REGISTRY,
         client_id=client_id,
         client_secret=client_secret,
+        amqp_url=AMQP_URL,
     )
-    withdrawals = Withdrawals(feed, lifetime=timedelta(hours=1), max_staleness=timedelta(minutes=5))
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        following = asyncio.create_task(Subscription(withdrawals, feed, Settings()).run())
-        yield
-        following.cancel()
-        await verifier.aclose()
-        await feed.aclose()
+        async with guard:
+            yield
 
-    return ResourceServer(
-        Starlette(routes=[Route("/orders", orders)], lifespan=lifespan),
-        verifier=verifier,
-        possession=Possession(API),
-        withdrawals=withdrawals,
-        scope_of=lambda _method, _path: "applications:read",
-    )
+    api = Starlette(routes=[Route("/orders", orders)], lifespan=lifespan)
+    return guard.around(api, url=API, scope_of=lambda _method, _path: "applications:read")
 
 
 if __name__ == "__main__":
+    # It tells of a lost connection in a stack trace; the guard says it in a line.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     port = int(API.rpartition(":")[2])
     uvicorn.run(create_app(*sys.argv[1:3]), host="127.0.0.1", port=port, log_level="warning")

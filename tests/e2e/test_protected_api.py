@@ -4,8 +4,10 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.e2e.system import ROOT, System
 from tests.support.eventually import eventually
@@ -13,24 +15,28 @@ from tests.support.ports import free_port
 
 
 @asynccontextmanager
-async def example(system: System) -> AsyncIterator[str]:
-    """Run it with a client of its own; yield its address."""
+async def example(system: System, said: Path, **environment: str) -> AsyncIterator[str]:
+    """Run it with a client of its own; yield its address. What it says goes to a file."""
     watcher = await system.create("Orders", owner="ada@example.com", scopes=("events:read",))
     url = f"http://127.0.0.1:{free_port()}"
     environment = {
         **system.environment,
+        **environment,
         "PYTHONPATH": str(ROOT),
         "TOKENS": system.issuer,
         "REGISTRY": f"http://localhost:{system.registry.port}",
         "API": url,
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(ROOT / "docs" / "examples" / "protected_api.py"),
-        watcher.client_id,
-        watcher.client_secret,
-        env=environment,
-    )
+    with said.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(ROOT / "docs" / "examples" / "protected_api.py"),
+            watcher.client_id,
+            watcher.client_secret,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
     try:
         yield url
     finally:
@@ -38,10 +44,15 @@ async def example(system: System) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def test_the_example_refuses_what_was_withdrawn(system: System) -> None:
+@pytest.mark.parametrize("way", ["by the feed", "by the bus"])
+async def test_the_example_refuses_what_was_withdrawn(
+    system: System, amqp_url: str, tmp_path: Path, way: str
+) -> None:
     """A deactivated client's token, and one that its client revoked; without waiting for `exp`."""
     bob = await system.create("Shop")
-    async with example(system) as url, httpx.AsyncClient() as http:
+    bus = {"AMQP_URL": amqp_url} if way == "by the bus" else {}
+    said = tmp_path / "example.log"
+    async with example(system, said, **bus) as url, httpx.AsyncClient() as http:
 
         async def status(token: str) -> int:
             try:
@@ -75,3 +86,5 @@ async def test_the_example_refuses_what_was_withdrawn(system: System) -> None:
         assert await status(second) == 200
         await system.api("POST", f"/api/applications/{bob.id}/deactivate")
         await answers(second, 401)
+    assert ("following the bus" in said.read_text()) == (way == "by the bus")
+    assert "Traceback" not in said.read_text()

@@ -120,7 +120,9 @@ def is_web_elsewhere(module: str, imported: str) -> bool:
     """Starlette is for the modules that speak HTTP."""
     if not is_in(imported, "starlette"):
         return False
-    if module in ("shared.web", "shared.server", "shared.cors", "shared.resource_server", MAIN):
+    if module in ("shared.web", "shared.server", "shared.cors", MAIN):
+        return False
+    if module in ("shared.resource_server", "shared.guard"):
         return False
     return service_of(module) is None or module.rsplit(".", maxsplit=1)[-1] not in WEB
 
