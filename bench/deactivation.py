@@ -1,7 +1,9 @@
-"""From the commit of a deactivation to the first refusal by the token service, over RabbitMQ.
+"""From the commit of a deactivation to the first refusal by whoever follows the registry.
 
-`python -m bench.deactivation [--rounds N]`: registry and token service are processes of their own,
-the application's requests follow each other without a pause until one is refused. Beside it stands
+`python -m bench.deactivation [--rounds N]`: by the token service over RabbitMQ, and by APIs of
+somebody else's behind a `Guard`, one that follows RabbitMQ and one that follows the registry's
+feed. Registry, token service and APIs are processes of their own; the application's requests follow
+each other without a pause until one is refused, at one of them after the other. Beside it stands
 what a durable message of that size needs through the same broker, confirm and delivery, which is
 the least that any design over this bus can reach.
 
@@ -14,17 +16,21 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import aio_pika
 import httpx
 import uvloop
 
-from bench.house import House, free_port, house, quantile, served
+from bench.house import House, free_port, house, quantile, served, until_it_lives
 from services.registry.event_store import EventStore
 from services.token.keys import generate
 from shared.config import Settings
+from shared.events import ApplicationCreated
 from shared.postgres import create_pool
 from shared.service_credential import load_or_create
 from tests.support.private_broker import PrivateBroker
@@ -32,6 +38,10 @@ from tests.support.private_broker import PrivateBroker
 AMQP_VARIABLE = "OAUTHAPPS_TEST_AMQP_URL"
 FOLLOW_SECONDS = 15
 MESSAGE_BYTES = 700
+MANY = "1000000"
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "docs" / "examples" / "protected_api.py"
+Ask = Callable[[], Awaitable[httpx.Response]]
 
 
 def main() -> None:
@@ -45,15 +55,18 @@ def main() -> None:
 async def _main(rounds: int) -> None:
     async with broker() as amqp_url, house() as where:
         bare = sorted(await messages(amqp_url, rounds))
-        ours = sorted(await deactivations(where, amqp_url, rounds))
-    median = quantile(ours, 0.5)
-    print(
-        f"deactivation: refused p50 {median:.1f} ms, p99 {quantile(ours, 0.99):.1f} ms after the "
-        f"commit; a durable message alone p50 {quantile(bare, 0.5):.1f} ms, "
-        f"p99 {quantile(bare, 0.99):.1f} ms: ratio {median / quantile(bare, 0.5):.1f} "
-        f"({rounds} deactivations)",
-        flush=True,
-    )
+        refused = await deactivations(where, amqp_url, rounds)
+    alone = quantile(bare, 0.5)
+    for who, taken in refused.items():
+        ours = sorted(taken)
+        median = quantile(ours, 0.5)
+        print(
+            f"deactivation: refused by {who} p50 {median:.1f} ms, "
+            f"p99 {quantile(ours, 0.99):.1f} ms after the commit; "
+            f"a durable message alone p50 {alone:.1f} ms, p99 {quantile(bare, 0.99):.1f} ms: "
+            f"ratio {median / alone:.1f} ({rounds} deactivations)",
+            flush=True,
+        )
 
 
 @asynccontextmanager
@@ -92,8 +105,8 @@ async def messages(amqp_url: str, rounds: int) -> list[float]:
         return taken
 
 
-async def deactivations(where: House, amqp_url: str, rounds: int) -> list[float]:
-    """Return how many milliseconds pass between each commit and the first refusal."""
+async def deactivations(where: House, amqp_url: str, rounds: int) -> dict[str, list[float]]:
+    """Return how many milliseconds pass between each commit and the first refusal, by whom."""
     settings = Settings(var=where.var)
     generate(
         settings.in_var(settings.token.private_key),
@@ -102,43 +115,116 @@ async def deactivations(where: House, amqp_url: str, rounds: int) -> list[float]
     )
     load_or_create(settings.in_var(settings.internal.credential_file))
     registry_port, token_port = free_port(), free_port()
-    registry_url = f"http://127.0.0.1:{registry_port}"
+    registry_url, token_url = (f"http://127.0.0.1:{one}" for one in (registry_port, token_port))
+    addresses = {
+        "BUS__URL": amqp_url,
+        "REGISTRY__PUBLIC_URL": registry_url,
+        "REGISTRY__INTERNAL_URL": registry_url,
+        "TOKEN__ISSUER": token_url,
+        "TOKEN__INTERNAL_URL": token_url,
+        # More happens in a minute here than anywhere else.
+        "REGISTRY__RATE_LIMITS__READS_PER_MINUTE": MANY,
+        "TOKEN__FAILURES__PER_ADDRESS_AND_MINUTE": MANY,
+    }
     async with (
-        served(where, "registry", registry_port, BUS__URL=amqp_url),
-        served(
-            where,
-            "token",
-            token_port,
-            BUS__URL=amqp_url,
-            REGISTRY__INTERNAL_URL=registry_url,
-        ) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as http,
+        served(where, "registry", registry_port, **addresses),
+        served(where, "token", token_port, **addresses),
+        httpx.AsyncClient(trust_env=False) as http,
         await create_pool(where.dsn, size=2) as pool,
         EventStore(where.dsn, pool) as store,
     ):
-        return [await deactivation(where, store, http) for _ in range(rounds)]
+        desk = Desk(where, store, http, token_url)
+        reader = await desk.add("events:read")
+        names = {"TOKENS": token_url, "REGISTRY": registry_url}
+        async with (
+            protected_api(reader, **names, AMQP_URL=amqp_url) as over_bus,
+            protected_api(reader, **names) as over_feed,
+        ):
+            ways: dict[str, Callable[[], Awaitable[float]]] = {
+                "the token service": desk.until_no_token,
+                "an API over RabbitMQ": partial(desk.until_refused, over_bus),
+                "an API over the feed": partial(desk.until_refused, over_feed),
+            }
+            return {who: [await way() for _ in range(rounds)] for who, way in ways.items()}
 
 
-async def deactivation(where: House, store: EventStore, http: httpx.AsyncClient) -> float:
-    """Add an application, deactivate it, and return the milliseconds until it is refused."""
-    command, created, secret = where.create()
-    credentials = (created.client_id, secret)
-    await store.append(command)
-    await until(http, credentials, 200)
-    await store.append(where.deactivate(created))
-    committed = time.perf_counter()
-    return (await until(http, credentials, 401) - committed) * 1000
+@dataclass(frozen=True)
+class Client:
+    """An application as its owner has it."""
+
+    created: ApplicationCreated
+    secret: str
 
 
-async def until(http: httpx.AsyncClient, credentials: tuple[str, str], status: int) -> float:
-    """Ask for tokens until the answer has that status; return when that was."""
+@dataclass(frozen=True)
+class Desk:
+    """Where applications come and go."""
+
+    where: House
+    store: EventStore
+    http: httpx.AsyncClient
+    token_url: str
+
+    async def add(self, scope: str = "applications:read") -> Client:
+        """Add an application; return it when it can obtain tokens."""
+        command, created, secret = self.where.create(scope)
+        await self.store.append(command)
+        client = Client(created, secret)
+        await until(partial(self.ask_for_token, client), 200)
+        return client
+
+    async def ask_for_token(self, client: Client) -> httpx.Response:
+        """Ask for a token once."""
+        return await self.http.post(
+            f"{self.token_url}/oauth2-token",
+            data={"grant_type": "client_credentials"},
+            auth=(client.created.client_id, client.secret),
+        )
+
+    async def until_no_token(self) -> float:
+        """Return the milliseconds from a deactivation until no token is given."""
+        client = await self.add()
+        return await self.until_denied(client, partial(self.ask_for_token, client))
+
+    async def until_refused(self, api: str) -> float:
+        """Return the milliseconds from a deactivation until an API refuses a token of before."""
+        client = await self.add()
+        token = (await self.ask_for_token(client)).json()["access_token"]
+        ask = partial(self.http.get, f"{api}/orders", headers={"Authorization": f"Bearer {token}"})
+        await until(ask, 200)
+        return await self.until_denied(client, ask)
+
+    async def until_denied(self, client: Client, ask: Ask) -> float:
+        """Deactivate, and return the milliseconds until the answer is 401."""
+        await self.store.append(self.where.deactivate(client.created))
+        committed = time.perf_counter()
+        return (await until(ask, 401) - committed) * 1000
+
+
+@asynccontextmanager
+async def protected_api(reader: Client, **environment: str) -> AsyncIterator[str]:
+    """Run the example of the documents in a process of its own; yield its URL."""
+    url = f"http://127.0.0.1:{free_port()}"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(EXAMPLE), reader.created.client_id, reader.secret),
+        env={**os.environ, "PYTHONPATH": str(ROOT), "API": url, **environment},
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await until_it_lives(url, process)
+        yield url
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def until(ask: Ask, status: int) -> float:
+    """Ask until the answer has that status; return when that was."""
     async with asyncio.timeout(FOLLOW_SECONDS):
-        while True:
-            answer = await http.post(
-                "/oauth2-token", data={"grant_type": "client_credentials"}, auth=credentials
-            )
-            if answer.status_code == status:
-                return time.perf_counter()
+        while (await ask()).status_code != status:
+            pass
+        return time.perf_counter()
 
 
 if __name__ == "__main__":

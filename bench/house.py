@@ -43,7 +43,7 @@ class House:
     organization_id: str
     owner_id: str
 
-    def create(self) -> tuple[Append, ApplicationCreated, str]:
+    def create(self, scope: str = "applications:read") -> tuple[Append, ApplicationCreated, str]:
         """Return a command that adds an application, its event and its secret."""
         secret = new_client_secret()
         event = ApplicationCreated(
@@ -52,7 +52,7 @@ class House:
             organization_id=self.organization_id,
             owner_id=self.owner_id,
             name=f"Nightly import {next(_numbers)}",
-            scopes=("applications:read",),
+            scopes=(scope,),
             secret=SecretFacts(id=str(uuid.uuid4()), hint=secret[-4:], created_at=now()),
         )
         private = PrivateData(secret_digest=digest_of(secret))
