@@ -83,6 +83,12 @@ class OneWriteProtocol(HttpToolsProtocol):
             "asyncio.Transport", JoinedWrites(transport, self.loop, self._is_body_left)
         )
 
+    def break_off(self) -> None:
+        """End the connection if it is in the middle of an answer."""
+        cycle: Any = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abort()
+
     def _is_body_left(self) -> bool:
         # None until the first request, whatever its type says.
         cycle: Any = self.cycle

@@ -9,11 +9,18 @@ from contextlib import AbstractContextManager, nullcontext
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
 from shared.garbage import settle
+from shared.logs import get_logger
 from shared.one_write import OneWriteProtocol
+from shared.problem import Problem
+from shared.web import problem_response
 
+# How long requests may go on once the end has begun, and how long their handlers to notice it.
 GRACEFUL_SECONDS = 1
+NOTICE_SECONDS = 0.05
+log = get_logger(__name__)
 
 
 class PortInUse(Exception):
@@ -47,15 +54,18 @@ class Server(uvicorn.Server):
     def __init__(self, app: Starlette) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
+                self._answer,
+                interface="asgi3",
                 http=OneWriteProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=GRACEFUL_SECONDS,
+                # It takes what is cut off here for failures; this is for what will not be cut off.
+                timeout_graceful_shutdown=GRACEFUL_SECONDS + 1,
             )
         )
         self.app = app
+        self._is_cutting_off = False
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Leave the process's signals alone."""
@@ -67,6 +77,42 @@ class Server(uvicorn.Server):
         if stopping is not None:
             stopping.set()
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wait for what is under way, but not for ever."""
+        timer = asyncio.get_running_loop().call_later(GRACEFUL_SECONDS, self._cut_off)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+    def _cut_off(self) -> None:
+        """Break off the answers that have begun; those that wait for one are told, see below."""
+        self._is_cutting_off = True
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, OneWriteProtocol):
+                connection.break_off()
+        asyncio.get_running_loop().call_later(NOTICE_SECONDS, self._cancel_requests)
+
+    def _cancel_requests(self) -> None:
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            if scope["type"] != "http" or not self._is_cutting_off:
+                raise
+            log.warning("request cut off by the end of the service", path=scope["path"])
+            # Nobody hears it where an answer has begun: that connection is broken off.
+            await problem_response(
+                Problem(
+                    503,
+                    "The service stops; please try again.",
+                    headers={"Retry-After": "1", "Connection": "close"},
+                )
+            )(scope, receive, send)
 
 
 class StartFailed(Exception):
