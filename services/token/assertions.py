@@ -28,8 +28,8 @@ def claimed_client(assertion: str) -> str:
 
 def verified_claims(
     assertion: str, client: ClientRecord, *, issuer: str, longest: float, now: float
-) -> dict[str, Any] | str:
-    """Return the claims of an assertion, or what is wrong with it.
+) -> tuple[dict[str, Any], str] | str:
+    """Return the claims of an assertion and the `kid` of its key, or what is wrong with it.
 
     `aud` is the issuer and nothing else (RFC 7523 bis: an endpoint's address would let one server
     use at another what it was given); `longest` is how many seconds ahead `exp` may lie.
@@ -56,7 +56,7 @@ def verified_claims(
     audience = claims["aud"]
     if audience not in (issuer, [issuer]):
         return "assertion for another audience"
-    return _wrong_times(claims, longest, now) or claims
+    return _wrong_times(claims, longest, now) or (claims, str(key.key_id))
 
 
 def _key_of(client: ClientRecord, header: dict[str, Any]) -> jwt.PyJWK | None:

@@ -123,13 +123,16 @@ class ClientAuthentication:
         client = self._find(client_id)
         if client is None:
             return "unknown client"
-        claims = verified_claims(
+        verified = verified_claims(
             shown.token, client, issuer=self._issuer, longest=self._longest, now=now.timestamp()
         )
-        if isinstance(claims, str):
-            return claims
+        if isinstance(verified, str):
+            return verified
+        claims, kid = verified
         wrong = state_of(client, now)
         if wrong is not None:
             return wrong
-        # Uses are counted for each secret; a key counts as one of its own.
-        return Authenticated(client, str(uuid5(NAMESPACE_URL, f"urn:jwk:{client_id}"))), claims
+        # Uses are counted for each secret, and so for each key.
+        return Authenticated(
+            client, str(uuid5(NAMESPACE_URL, f"urn:jwk:{client_id}:{kid}"))
+        ), claims

@@ -2,6 +2,8 @@
 
 import time
 import uuid
+from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -232,3 +234,28 @@ async def test_a_key_without_a_name_is_found_by_its_algorithm(
     """If it is the only one."""
     form = client.form(client.assertion(headers={}))
     assert (await http.post("/token", data=form)).status_code == 200
+
+
+async def test_uses_of_each_key_are_counted_by_themselves(house: House) -> None:
+    """As those of secrets are: which key is out of use, its owner can see before taking it away."""
+    client = Client(house)
+    await house.registry.tell(client.created())
+    async with house.ready(usage_interval=timedelta(milliseconds=50)) as http:
+
+        async def is_known() -> bool:
+            answer = await http.post("/token", data=client.form(client.assertion("ES256")))
+            return answer.status_code == 200
+
+        await eventually(is_known)
+        for algorithm in ("EdDSA", "EdDSA", "RS256"):
+            form = client.form(client.assertion(algorithm))
+            assert (await http.post("/token", data=form)).status_code == 200
+
+        def counts() -> list[int]:
+            uses: Counter[str] = Counter()
+            for report in house.registry.reports:
+                for use in report.uses:
+                    uses[use.secret_id] += use.count
+            return sorted(uses.values())
+
+        await eventually(lambda: counts() == [1, 1, 2])
