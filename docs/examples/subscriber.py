@@ -30,6 +30,7 @@ EXCHANGE = "oauthapps.events"
 # Ours alone: two programs that share a queue share its messages, and neither has them all.
 QUEUE = "subscriber.example"
 UNACKNOWLEDGED = 100
+KEPT = 10_000
 PAGE = 1000
 # A lost message with no successor shows in no gap: this often the feed is asked as well.
 HEAD_CHECK_SECONDS = 10.0
@@ -129,8 +130,9 @@ async def follow(amqp_url: str, subscriber: Subscriber) -> None:
     async with connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=UNACKNOWLEDGED)
-        # Durable: the broker keeps for us what comes while we are away.
-        queue = await channel.declare_queue(QUEUE, durable=True)
+        # Durable: the broker keeps for us what comes while we are away; bounded, in case we stay
+        # away: what it drops, the oldest first, the feed still has.
+        queue = await channel.declare_queue(QUEUE, durable=True, arguments={"x-max-length": KEPT})
         # Before the feed is read, so that nothing falls between the two.
         await queue.bind(EXCHANGE, routing_key="#")
         await subscriber.catch_up()

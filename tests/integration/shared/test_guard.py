@@ -285,7 +285,7 @@ def _those_of_guards(tasks: set["asyncio.Task[Any]"]) -> list[str]:
     return [name for name in names if "RequestResponseCycle" not in name]
 
 
-async def test_the_ten_lines_of_the_documents_do_it(desk: Desk, amqp_url: str) -> None:
+async def test_the_ten_lines_of_the_documents_do_it(desk: Desk) -> None:
     """As they stand there."""
     blocks = re.findall(r"```python\n(.*?)```", TOKENS, re.DOTALL)
     (snippet,) = (one for one in blocks if "Guard(" in one)
@@ -293,7 +293,6 @@ async def test_the_ten_lines_of_the_documents_do_it(desk: Desk, amqp_url: str) -
         "TOKENS": desk.url,
         "REGISTRY": desk.url,
         "API": API,
-        "AMQP_URL": amqp_url,
         "ID": CLIENT,
         "SECRET": SECRET,
         "Guard": Guard,
