@@ -18,7 +18,8 @@ ENTROPY_CHARACTERS = 43  # log2(62) * 43 = 256.03 bits
 CHECKSUM_CHARACTERS = 6  # 62 ** 6 > 2 ** 32
 SECRET_LENGTH = len(SECRET_PREFIX) + ENTROPY_CHARACTERS + CHECKSUM_CHARACTERS
 CLIENT_ID_LENGTH = 32
-_LETTERS = frozenset(ALPHABET)
+# Two digits at a time.
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 # Returns so many bytes that nobody can foresee who must not know what is made of them.
 RandomBytes = Callable[[int], bytes]
 
@@ -36,14 +37,14 @@ def new_client_secret(random: RandomBytes = secrets.token_bytes) -> str:
 
 def is_well_formed_client_id(client_id: str) -> bool:
     """Tell whether the text can be a Client ID of ours at all."""
-    return len(client_id) == CLIENT_ID_LENGTH and _LETTERS.issuperset(client_id)
+    return len(client_id) == CLIENT_ID_LENGTH and _is_in_alphabet(client_id)
 
 
 def is_well_formed_secret(secret: str) -> bool:
     """Tell whether the text can be a Client Secret of ours at all: form and checksum."""
     if len(secret) != SECRET_LENGTH or not secret.startswith(SECRET_PREFIX):
         return False
-    if not _LETTERS.issuperset(secret[len(SECRET_PREFIX) :]):
+    if not _is_in_alphabet(secret[len(SECRET_PREFIX) :]):
         return False
     body, checksum = secret[:-CHECKSUM_CHARACTERS], secret[-CHECKSUM_CHARACTERS:]
     return hmac.compare_digest(checksum, _checksum(body))
@@ -51,12 +52,8 @@ def is_well_formed_secret(secret: str) -> bool:
 
 def digest_of(secret: str) -> str:
     """Return the lower-case hexadecimal SHA-256 digest under which a secret is stored."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def matches(secret: str, digest: str) -> bool:
-    """Tell, in time that does not depend on the answer, whether the digest is the secret's."""
-    return hmac.compare_digest(digest_of(secret), digest)
+    # Whatever is presented has a digest, halves of characters too: it is that of no secret.
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def hint_of(secret: str) -> str:
@@ -75,9 +72,11 @@ def _random(length: int, random: RandomBytes) -> str:
 
 
 def _checksum(body: str) -> str:
-    number = zlib.crc32(body.encode())
-    characters = []
-    for _ in range(CHECKSUM_CHARACTERS):
-        number, digit = divmod(number, len(ALPHABET))
-        characters.append(ALPHABET[digit])
-    return "".join(reversed(characters))
+    rest, low = divmod(zlib.crc32(body.encode()), len(_PAIRS))
+    high, middle = divmod(rest, len(_PAIRS))
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
+
+
+def _is_in_alphabet(text: str) -> bool:
+    # Of ASCII, these are its letters and digits; ten times as fast as a set of them.
+    return text.isascii() and text.isalnum()

@@ -15,6 +15,7 @@ from shared.garbage import settle
 from shared.logs import get_logger
 from shared.one_write import OneWriteProtocol
 from shared.problem import Problem
+from shared.short_way import ShortWayProtocol
 from shared.web import problem_response
 
 # How long requests may go on once the end has begun, and how long their handlers to notice it.
@@ -56,7 +57,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 self._answer,
                 interface="asgi3",
-                http=OneWriteProtocol,
+                http=ShortWayProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -6,8 +6,8 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from shared.one_write import OneWriteProtocol
 from shared.server import GRACEFUL_SECONDS, StartFailed
+from shared.short_way import ShortWayProtocol
 
 
 def serve_with_workers(listener: socket.socket, count: int, *, factory: str) -> None:
@@ -22,7 +22,7 @@ def serve_with_workers(listener: socket.socket, count: int, *, factory: str) -> 
         factory=True,
         workers=count,
         loop="uvloop",
-        http=OneWriteProtocol,
+        http=ShortWayProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

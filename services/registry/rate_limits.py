@@ -3,6 +3,7 @@
 draft-ietf-httpapi-ratelimit-headers for the headers. Each process counts by itself.
 """
 
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -59,7 +60,7 @@ class FailedAuthentications:
         if self._buckets is None:
             return
         level = self._buckets.look(network_of(address))
-        if not level.granted and token not in self._known:
+        if not level.granted and _digest(token) not in self._known:
             policy: Policy = "failed-authentications"
             raise _refusal(policy, level, _headers(policy, self._buckets.quota, level))
 
@@ -72,7 +73,11 @@ class FailedAuthentications:
         """Remember a token that was good: its caller may share the address with others."""
         if self._buckets is None:
             return
-        self._known.add(token)
+        self._known.add(_digest(token))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _headers(policy: Policy, quota: int, level: Level) -> dict[str, str]:

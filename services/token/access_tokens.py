@@ -1,8 +1,8 @@
 """Access tokens as JWTs (RFC 9068)."""
 
-import secrets
+import os
 import time
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from services.token.keys import SigningKey
 from shared.clients import ClientRecord
 
 _encode = msgspec.json.Encoder().encode
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class AccessTokens:
@@ -27,8 +28,11 @@ class AccessTokens:
 
         The shorter of what application and resource say; not beyond the client's end.
         """
-        own = [one for one in (client.token_seconds, target.lifetime_seconds) if one is not None]
-        seconds = min(own, default=self._lifetime_seconds)
+        own, resource = client.token_seconds, target.lifetime_seconds
+        if own is None or resource is None:
+            seconds = own or resource or self._lifetime_seconds
+        else:
+            seconds = min(own, resource)
         if client.expires_at is None:
             return seconds
         return min(seconds, int(client.expires_at.timestamp() - now))
@@ -55,7 +59,7 @@ class AccessTokens:
             "client_id": client.client_id,
             "iat": now,
             "exp": now + lifetime_seconds,
-            "jti": secrets.token_urlsafe(16),
+            "jti": _base64url(os.urandom(16)).decode("ascii"),
             "scope": scope,
             "org": client.organization_id,
             "owner": client.owner_id,
@@ -75,4 +79,5 @@ class AccessTokens:
 
 
 def _base64url(content: bytes) -> bytes:
-    return urlsafe_b64encode(content).rstrip(b"=")
+    """Return base64url without padding (RFC 7515, section 2)."""
+    return b2a_base64(content, newline=False).translate(_URL_SAFE).rstrip(b"=")

@@ -30,6 +30,7 @@ from shared.garbage import settle
 from shared.health import NotReady
 from shared.logs import configure
 from shared.service_credential import load as load_credential
+from shared.short_way import SHORT_WAYS, Responder
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
 
@@ -61,7 +62,7 @@ def create_app(settings: Settings) -> Starlette:
     )
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             projection = Projection(
                 folder,
@@ -110,11 +111,14 @@ def create_app(settings: Settings) -> Starlette:
                 "/introspect": Introspection(authenticate, tokens, keys),
                 "/revoke": Revocation(authenticate, tokens, feed.revoke_token, catch_up),
             }
+            short_ways: dict[bytes, Responder] = {}
             for path, grant in grants.items():
-                name = "token" if path in TOKEN_PATHS else path[1:]
+                endpoint = Endpoint("token" if path in TOKEN_PATHS else path[1:], settings, grant)
                 service.endpoints[path] = for_origins(
-                    Endpoint(name, settings, grant), settings.token.cors, methods=("POST",)
+                    endpoint, settings.token.cors, methods=("POST",)
                 )
+                if service.endpoints[path] is endpoint:
+                    short_ways[path.encode()] = endpoint.answer
 
             async def check_keys() -> None:
                 if keys.current() is None:
@@ -134,7 +138,7 @@ def create_app(settings: Settings) -> Starlette:
                     usage.report_forever(settings.token.usage_interval.total_seconds()),
                 )
             )
-            yield
+            yield {SHORT_WAYS: short_ways}
 
     service = TokenService(lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS)
     allow_origins(service, settings.token.cors, at=("/.well-known/",), methods=("GET", "HEAD"))

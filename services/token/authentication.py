@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from starlette.requests import Request
-
 from services.token.assertions import claimed_client, verified_claims
 from services.token.client_auth import (
     NOT_FORM_ENCODED,
@@ -19,7 +17,7 @@ from services.token.client_auth import (
     presented,
     state_of,
 )
-from services.token.endpoint import only
+from services.token.client_request import ClientRequest
 from services.token.errors import InvalidClient
 from services.token.failures import Failures
 from services.token.parameters import Parameters
@@ -63,29 +61,28 @@ class ClientAuthentication:
         self._failures = failures
         self._usage = usage
 
-    async def __call__(self, request: Request, parameters: Parameters) -> Authenticated:
+    async def __call__(self, request: ClientRequest, parameters: Parameters) -> Authenticated:
         """Return the client. Raises InvalidRequest, InvalidClient, TooManyFailures."""
         try:
-            shown = presented(only(request, "authorization"), parameters)
+            shown = presented(request.authorization, parameters)
         except InvalidClient as error:
             self._tell_owner(error)
             raise
         self._require_fresh()
-        address = "" if request.client is None else request.client.host
         client_id = (
             shown.client_id if isinstance(shown, Credentials) else claimed_client(shown.token)
         )
-        credential = shown.client_secret if isinstance(shown, Credentials) else ""
-        self._failures.admit(address, client_id, credential)
+        digest = shown.digest if isinstance(shown, Credentials) else ""
+        self._failures.admit(request.address, client_id, digest)
         try:
             if isinstance(shown, Credentials):
                 now = datetime.now(UTC)
                 found = await authenticate(shown, self._find, self._catch_up, now)
-                self._failures.succeeded(client_id, credential)
+                self._failures.succeeded(client_id, digest)
                 return found
             return await self._by_assertion(shown, client_id, parameters)
         except InvalidClient as error:
-            self._failures.failed(address, client_id)
+            self._failures.failed(request.address, client_id)
             self._tell_owner(error)
             raise
 

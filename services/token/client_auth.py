@@ -4,12 +4,13 @@ import base64
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from hmac import compare_digest
 
 from services.token.assertions import ASSERTION_TYPE
 from services.token.errors import InvalidClient, InvalidRequest
 from services.token.parameters import Parameters, form_decode
 from shared.clients import ClientRecord, SecretRecord
-from shared.credentials import is_well_formed_client_id, is_well_formed_secret, matches
+from shared.credentials import digest_of, is_well_formed_client_id, is_well_formed_secret
 
 # Compared against when there is no client, so that "unknown" takes the time that "wrong" takes.
 _NO_SECRETS = (SecretRecord(id="", digest="0" * 64),)
@@ -21,10 +22,14 @@ CatchUp = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a client presents."""
+    """What a client presents. `digest` is the secret's, as it is compared and remembered."""
 
     client_id: str
     client_secret: str = field(repr=False)
+    digest: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", digest_of(self.client_secret))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +111,20 @@ async def authenticate(
         raise InvalidClient(reason="not a Client ID")
     if not is_well_formed_secret(secret):
         raise InvalidClient(reason="not a Client Secret", client_id=client_id)
-    found = _examine(find(client_id), secret, now)
+    digest = credentials.digest
+    found = _examine(find(client_id), digest, now)
     if isinstance(found, str):
         await catch_up()
-        found = _examine(find(client_id), secret, now)
+        found = _examine(find(client_id), digest, now)
     if isinstance(found, str):
         raise InvalidClient(reason=found, client_id=client_id)
     return found
 
 
-def _examine(client: ClientRecord | None, secret: str, now: datetime) -> Authenticated | str:
+def _examine(client: ClientRecord | None, digest: str, now: datetime) -> Authenticated | str:
     """Return who it is, or what is wrong; the comparison is made whatever else is wrong."""
     secrets = (client.secrets if client is not None else ()) or _NO_SECRETS
-    found = [one for one in secrets if matches(secret, one.digest)]
+    found = [one for one in secrets if compare_digest(digest, one.digest)]
     if client is None:
         return "unknown client"
     if not found:

@@ -5,9 +5,7 @@ import hashlib
 import hmac
 from datetime import UTC, datetime
 
-from starlette.requests import Request
-
-from services.token.endpoint import only
+from services.token.client_request import ClientRequest
 from services.token.errors import InvalidDpopProof, UseDpopNonce
 from services.token.replays import Replays
 from shared.config import Settings
@@ -28,20 +26,19 @@ class DpopProofs:
         self._replays = replays
         self._secret = hashlib.sha256(b"dpop-nonce" + secret.encode()).digest()
 
-    def key_of(self, request: Request) -> str | None:
+    def key_of(self, request: ClientRequest) -> str | None:
         """Return the thumbprint of the key that a token is to be bound to, None without a proof.
 
         Raises InvalidDpopProof, UseDpopNonce.
         """
-        header = only(request, "dpop")
-        if header is None:
+        if request.dpop is None:
             return None
         now = datetime.now(UTC).timestamp()
         try:
             proof = verify_proof(
-                header,
-                method=request.method,
-                url=f"{self._issuer}{request.url.path}",
+                request.dpop,
+                method="POST",
+                url=f"{self._issuer}{request.path}",
                 now=now,
                 seconds=self._seconds,
             )

@@ -5,7 +5,7 @@ it out from elsewhere, and credentials that were good a moment ago are looked at
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from services.token.errors import TooManyFailures
 from shared.config import FailureLimits
@@ -23,16 +23,18 @@ class Failures:
         self._clients = _buckets(limits.per_client_and_minute, clock)
         self._known = KnownGood()
 
-    def admit(self, address: str, client_id: str, secret: str) -> None:
-        """Return if credentials are to be looked at. Raises TooManyFailures."""
+    def admit(self, address: str, client_id: str, digest: str) -> None:
+        """Return if credentials are to be looked at. Raises TooManyFailures.
+
+        `digest` is the secret's.
+        """
         network = network_of(address)
-        closed = [
-            buckets.look(key)
-            for buckets, key in ((self._addresses, network), (self._clients, (network, client_id)))
-            if buckets is not None and not buckets.is_open(key)
-        ]
-        if closed and _credential(client_id, secret) not in self._known:
-            raise TooManyFailures(max(one.reset_seconds for one in closed))
+        seconds = max(
+            _closed_seconds(self._addresses, network),
+            _closed_seconds(self._clients, (network, client_id)),
+        )
+        if seconds and (client_id, digest) not in self._known:
+            raise TooManyFailures(seconds)
 
     def failed(self, address: str, client_id: str) -> None:
         """Count credentials that were wrong."""
@@ -42,15 +44,17 @@ class Failures:
         if self._clients is not None:
             self._clients.take((network, client_id))
 
-    def succeeded(self, client_id: str, secret: str) -> None:
+    def succeeded(self, client_id: str, digest: str) -> None:
         """Remember credentials that were right: their client may share the address with others."""
-        self._known.add(_credential(client_id, secret))
+        self._known.add((client_id, digest))
 
 
 def _buckets(quota: int, clock: Callable[[], float]) -> TokenBuckets | None:
     return TokenBuckets(quota, clock=clock) if quota else None
 
 
-def _credential(client_id: str, secret: str) -> str:
-    # No Client ID has a space in it.
-    return f"{client_id} {secret}"
+def _closed_seconds(buckets: TokenBuckets | None, key: Hashable) -> int:
+    """Return for how long nothing is taken from a bucket any more, 0 while something is."""
+    if buckets is None or buckets.is_open(key):
+        return 0
+    return buckets.look(key).reset_seconds

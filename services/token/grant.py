@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from services.token.errors import InvalidRequest, InvalidScope, InvalidTarget, UnsupportedGrantType
 from services.token.parameters import Parameters
-from shared.clients import ClientRecord
 from shared.config import Resource
 
 CLIENT_CREDENTIALS = "client_credentials"
@@ -20,16 +20,17 @@ def check_grant_type(parameters: Parameters) -> None:
         raise UnsupportedGrantType
 
 
-def granted_scope(parameters: Parameters, client: ClientRecord, target: "Target") -> str:
-    """Return the scopes to be granted: those asked for, or all of the application's.
+# What one client asks for is the same again and again.
+@lru_cache(1024)
+def granted_scope(asked: str | None, own: tuple[str, ...], known: frozenset[str] | None) -> str:
+    """Return the scopes to be granted: those asked for, or all of the application's own.
 
-    Raises InvalidScope when one is asked for that the application does not have, or that is none
-    of the resource's; and when nothing would be left.
+    Raises InvalidScope when one is asked for that the application does not have, or that the
+    resource does not know; and when nothing would be left.
     """
-    allowed = [one for one in client.scopes if target.scopes is None or one in target.scopes]
-    asked = parameters.get("scope")
+    allowed = [one for one in own if known is None or one in known]
     if asked is None:
-        if client.scopes and not allowed:
+        if own and not allowed:
             raise InvalidScope
         return " ".join(allowed)
     wanted = set(asked.split(" ")) - {""}

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
-
 from services.token.authentication import ClientAuthentication
+from services.token.client_request import ClientRequest
 from services.token.errors import InvalidRequest, KeysNotConfigured
 from services.token.key_ring import KeyRing
 from services.token.own_tokens import OwnTokens
@@ -27,7 +26,7 @@ class Introspection:
         self._tokens = tokens
         self._keys = keys
 
-    async def __call__(self, request: Request, parameters: Parameters) -> Mapping[str, Any]:
+    async def __call__(self, request: ClientRequest, parameters: Parameters) -> Mapping[str, Any]:
         """Return the members of section 2.2; of what is not for the caller, that it is inactive."""
         caller = (await self._authenticate(request, parameters)).client
         token = parameters.get("token")

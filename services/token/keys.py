@@ -3,14 +3,14 @@
 The key decides the algorithm: RSA of 2048 bits or more → RS256, P-256 → ES256, Ed25519 → EdDSA.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from jwt.algorithms import Algorithm as Signature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from jwt.algorithms import get_default_algorithms
 
 from services.token.key_files import (
@@ -37,12 +37,8 @@ class SigningKey:
     algorithm: Algorithm
     kid: str
     jwk: dict[str, Any] = field(repr=False)
-    _private: PrivateKey = field(repr=False)
-    _signature: Signature = field(repr=False)
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the signature as a JWS carries it (RFC 7518, section 3)."""
-        return self._signature.sign(message, self._private)
+    # Of a message, as a JWS carries it (RFC 7518, section 3).
+    sign: Callable[[bytes], bytes] = field(repr=False)
 
 
 def generate(private_path: Path, public_path: Path, algorithm: Algorithm) -> SigningKey:
@@ -79,9 +75,27 @@ def load(
         algorithm=algorithm,
         kid=kid,
         jwk={**public_members(jwk), "use": "sig", "alg": algorithm, "kid": kid},
-        _private=private,
-        _signature=signature,
+        sign=_signing(private),
     )
+
+
+def _signing(private: PrivateKey) -> Callable[[bytes], bytes]:
+    """Return what signs with a key; what does not depend on the message is made once."""
+    match private:
+        case rsa.RSAPrivateKey():
+            pkcs1, sha256 = padding.PKCS1v15(), hashes.SHA256()
+            return lambda message: private.sign(message, pkcs1, sha256)
+        case ec.EllipticCurvePrivateKey():
+            ecdsa = ec.ECDSA(hashes.SHA256())
+            return lambda message: _two_numbers(private.sign(message, ecdsa))
+        case ed25519.Ed25519PrivateKey():
+            return private.sign
+
+
+def _two_numbers(signature: bytes) -> bytes:
+    """Return a signature on P-256 without its DER: two numbers of 32 bytes (section 3.4)."""
+    r, s = decode_dss_signature(signature)
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 def _kid_of(public: PublicKey) -> str | None:

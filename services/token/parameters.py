@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_to_bytes
 
 from services.token.errors import InvalidRequest, UnsupportedMediaType
 
@@ -53,20 +53,21 @@ def form_decode(encoded: str) -> str:
         return encoded
     if _BROKEN_ESCAPE.search(encoded):
         raise ValueError
-    return unquote_plus(encoded, errors="strict")
+    return unquote_to_bytes(encoded.replace("+", " ")).decode("utf-8")
 
 
 def _form(body: bytes) -> Iterable[tuple[str, str]]:
+    pairs = []
     try:
-        text = body.decode("utf-8")
-        pairs = [(name, value) for name, _, value in map(_halves, text.split("&")) if name or value]
-        return [(form_decode(name), form_decode(value)) for name, value in pairs]
+        for pair in body.decode("utf-8").split("&"):
+            name, _, value = pair.partition("=")
+            if "%" in pair or "+" in pair:
+                name, value = form_decode(name), form_decode(value)
+            if name or value:
+                pairs.append((name, value))
     except ValueError:
         raise InvalidRequest("The body is not form-encoded UTF-8.") from None
-
-
-def _halves(pair: str) -> tuple[str, str, str]:
-    return pair.partition("=")
+    return pairs
 
 
 def _json(body: bytes) -> Iterable[tuple[str, str]]:

@@ -6,10 +6,9 @@ It becomes an event of the registry's log, so that every resource server learns 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from starlette.requests import Request
-
 from services.token.authentication import ClientAuthentication
 from services.token.client_auth import CatchUp
+from services.token.client_request import ClientRequest
 from services.token.errors import InvalidRequest, RegistryAway, TooManyRevocations
 from services.token.own_tokens import OwnTokens
 from services.token.parameters import Parameters
@@ -36,7 +35,7 @@ class Revocation:
         self._tell = tell
         self._catch_up = catch_up
 
-    async def __call__(self, request: Request, parameters: Parameters) -> None:
+    async def __call__(self, request: ClientRequest, parameters: Parameters) -> None:
         """Return once the token is good for nothing; unknown ones are that already (section 2.2).
 
         Raises InvalidRequest for the token of another client, TooManyRevocations, RegistryAway.

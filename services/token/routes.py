@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from services.token.access_tokens import AccessTokens
 from services.token.authentication import ClientAuthentication
+from services.token.client_request import ClientRequest
 from services.token.dpop import DpopProofs
 from services.token.errors import (
     InvalidDpopProof,
@@ -63,7 +64,7 @@ class ClientCredentials:
             lifetime_seconds=int(settings.token.lifetime.total_seconds()),
         )
 
-    async def __call__(self, request: Request, parameters: Parameters) -> Mapping[str, Any]:
+    async def __call__(self, request: ClientRequest, parameters: Parameters) -> Mapping[str, Any]:
         """Return the members of RFC 6749, section 5.1. Raises OAuthError."""
         key = self._keys.current()
         if key is None:
@@ -74,7 +75,7 @@ class ClientCredentials:
         now = datetime.now(UTC)
         try:
             target = self._targets.of(parameters)
-            granted = granted_scope(parameters, client, target)
+            granted = granted_scope(parameters.get("scope"), client.scopes, target.scopes)
             thumbprint = self._proofs.key_of(request)
         except (InvalidTarget, InvalidScope, InvalidDpopProof) as error:
             self._usage.note_failure(client.application_id, REASONS[type(error)], now)

@@ -1,0 +1,39 @@
+"""What the endpoints for clients look at of a request, besides its body."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from services.token.errors import InvalidRequest
+
+_WANTED = frozenset({b"content-type", b"authorization", b"dpop"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRequest:
+    """One POST. `address` is whom it came from, empty if the server does not know."""
+
+    path: str
+    address: str
+    content_type: str = ""
+    authorization: str | None = field(default=None, repr=False)
+    dpop: str | None = field(default=None, repr=False)
+
+
+def client_request(
+    path: str, headers: Iterable[tuple[bytes, bytes]], address: str
+) -> ClientRequest:
+    """Return the request with what its headers say. Raises InvalidRequest when one comes twice."""
+    # Not Starlette's headers, which are decoded, all of them, for each that is asked for.
+    found: dict[bytes, str] = {}
+    for name, value in headers:
+        if name in _WANTED:
+            if name in found:
+                raise InvalidRequest("A header is repeated.")
+            found[name] = value.decode("latin-1")
+    return ClientRequest(
+        path=path,
+        address=address,
+        content_type=found.get(b"content-type", ""),
+        authorization=found.get(b"authorization"),
+        dpop=found.get(b"dpop"),
+    )

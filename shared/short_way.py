@@ -1,0 +1,136 @@
+"""The short way: a request that came whole is answered without the steps that streams need.
+
+Most of what a server does for a request serves bodies that come in parts and answers that go out
+in parts. An application may offer the short way for an address, by what its lifespan yields:
+`{SHORT_WAYS: {b"/path": responder}}`. It is for POST with a body, all of it in one piece with its
+head, on a connection that goes on. Every other request goes uvicorn's own way, to the application.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from shared.logs import get_logger
+from shared.one_write import OneWriteProtocol
+
+SHORT_WAYS = "short_ways"
+Headers = tuple[tuple[bytes, bytes], ...]
+# Status, headers without the length, and body.
+Answer = tuple[int, Headers, bytes]
+# Asked with path, headers, the other side's address and the body.
+Responder = Callable[[str, Sequence[tuple[bytes, bytes]], str, bytes], Awaitable[Answer]]
+CLOSE = (b"connection", b"close")
+_STOPPING: Answer = (503, ((b"retry-after", b"1"), CLOSE), b"")
+# Uvicorn's own way knows what they mean.
+_NOT_FOR_US = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"expect", b"upgrade"})
+log = get_logger(__name__)
+
+
+class _Exchange:
+    """What uvicorn asks of a request that is under way."""
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete")
+
+    # The request has come whole, and no answer begins before it is complete.
+    more_body = False
+    response_started = False
+    # Set when the connection is lost; nobody waits for it here.
+    message_event = asyncio.Event()
+
+    def __init__(self) -> None:
+        self.disconnected = False
+        self.keep_alive = True
+        self.response_complete = False
+
+
+class ShortWayProtocol(OneWriteProtocol):
+    """uvicorn's protocol, with a short way for the addresses that offer it."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._ways: Mapping[bytes, Responder] = self.app_state.get(SHORT_WAYS, {})
+        # The body of a request that may go the short way, as long as it is not known to be whole.
+        self._waiting: bytearray | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; what is not whole by then goes the usual way."""
+        super().data_received(data)
+        if self._waiting is not None:
+            body, self._waiting = bytes(self._waiting), None
+            if not self.transport.is_closing():
+                super().on_headers_complete()
+                if body:
+                    super().on_body(body)
+
+    def on_headers_complete(self) -> None:
+        """Choose the way."""
+        cycle: Any = self.cycle
+        parser = self.parser
+        if (
+            self.url in self._ways
+            and (cycle is None or cycle.response_complete)
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not any(name in _NOT_FOR_US for name, _ in self.headers)
+        ):
+            self._waiting = bytearray()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if self._waiting is None:
+            super().on_body(body)
+        else:
+            self._waiting += body
+
+    def on_message_complete(self) -> None:
+        """Begin to answer what is whole."""
+        if self._waiting is None:
+            super().on_message_complete()
+            return
+        body, self._waiting = bytes(self._waiting), None
+        exchange: Any = _Exchange()
+        self.cycle = exchange
+        task = self.loop.create_task(self._answer(exchange, self.url, self.headers, body))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    async def _answer(
+        self, exchange: _Exchange, url: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        address = self.client[0] if self.client else ""
+        try:
+            answer = await self._ways[url](url.decode("ascii"), headers, address, body)
+            if self.flow.write_paused:
+                await self.flow.drain()
+        except asyncio.CancelledError:
+            # By the end of the service alone.
+            log.warning("request cut off by the end of the service", path=url.decode("ascii"))
+            answer = _STOPPING
+        except Exception:
+            log.exception("request failed", path=url.decode("ascii"))
+            answer = (500, (CLOSE,), b"")
+        if not exchange.disconnected and not self.transport.is_closing():
+            self._send(exchange, *answer)
+
+    def _send(self, exchange: _Exchange, status: int, headers: Headers, body: bytes) -> None:
+        if not exchange.keep_alive and CLOSE not in headers:
+            headers = (*headers, CLOSE)
+        head = _written(tuple(self.server_state.default_headers)) + _written(headers)
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        self.wire.write_now(b"".join((STATUS_LINE[status], head, length, body)))
+        exchange.response_complete = True
+        if CLOSE in headers:
+            self.transport.close()
+        self.on_response_complete()
+
+
+# The same few headers go out again and again; the date among them is another each second.
+@lru_cache(64)
+def _written(headers: Headers) -> bytes:
+    return b"".join(b"%b: %b\r\n" % field for field in headers)
