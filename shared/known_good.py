@@ -29,4 +29,5 @@ class KnownGood:
 
 
 def _digest(credential: str) -> bytes:
-    return hashlib.sha256(credential.encode()).digest()
+    # JSON can bring halves of characters, which are no UTF-8.
+    return hashlib.sha256(credential.encode(errors="surrogatepass")).digest()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 
 from services.token.endpoint import only
-from services.token.errors import InvalidDpopProof, UseDpopNonce
+from services.token.errors import InvalidDpopProof, InvalidRequest, UseDpopNonce
 from services.token.replays import Replays
 from shared.config import Settings
 from shared.dpop import Proof, ProofRefused, verify_proof
@@ -33,7 +33,11 @@ class DpopProofs:
 
         Raises InvalidDpopProof, UseDpopNonce.
         """
-        header = only(request, "dpop")
+        try:
+            header = only(request, "dpop")
+        except InvalidRequest:
+            # The first check of section 4.3, and so with its code.
+            raise InvalidDpopProof(reason="DPoP: more than one proof") from None
         if header is None:
             return None
         now = datetime.now(UTC).timestamp()
@@ -58,7 +62,9 @@ class DpopProofs:
             return
         period = int(now // NONCE_SECONDS)
         good = (self._nonce(period), self._nonce(period - 1))
-        if not any(hmac.compare_digest(one, proof.nonce or "") for one in good):
+        # As bytes: of texts it compares only ASCII.
+        given = (proof.nonce or "").encode(errors="surrogatepass")
+        if not any(hmac.compare_digest(one.encode(), given) for one in good):
             raise UseDpopNonce(good[0])
 
     def _nonce(self, period: int) -> str:
