@@ -163,16 +163,18 @@ class Answer:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def __str__(self) -> str:
-        """Say what matters of it: status, code, challenge, what is missing."""
+    @property
+    def outcome(self) -> str:
+        """The status, and what the body says in a word."""
         members = self.members
-        words = [str(self.status)]
-        if "error" in members:
-            words.append(members["error"])
-        elif "active" in members:
-            words.append("active" if members["active"] else "inactive")
-        elif "access_token" in members:
-            words.append(members["token_type"])
+        if "active" in members:
+            return f"{self.status} {'active' if members['active'] else 'inactive'}"
+        word = members.get("error") or members.get("token_type", "")
+        return f"{self.status} {word}".strip()
+
+    def __str__(self) -> str:
+        """Say what matters of it: the outcome, the challenge, and what is missing."""
+        words = [self.outcome]
         challenge = self.headers.get("www-authenticate")
         if challenge is not None:
             words.append(f"({challenge.partition(' ')[0]})")
