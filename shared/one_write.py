@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from shared.bounded_http import BoundedHttpProtocol
 
 # How long a client that is told to stop sending may go on before it is cut off.
 LINGER_SECONDS = 2.0
@@ -81,7 +81,7 @@ class _Discarding(asyncio.Protocol):
         self._protocol.connection_lost(exc)
 
 
-class OneWriteProtocol(HttpToolsProtocol):
+class OneWriteProtocol(BoundedHttpProtocol):
     """uvicorn's protocol over such a transport: some 15 µs less for each answer, see `bench/`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

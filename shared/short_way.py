@@ -54,6 +54,7 @@ class ShortWayProtocol(OneWriteProtocol):
         self._ways: Mapping[bytes, Responder] = self.app_state.get(SHORT_WAYS, {})
         # The body of a request that may go the short way, as long as it is not known to be whole.
         self._waiting: bytearray | None = None
+        self._head: list[tuple[bytes, bytes]] = []
 
     def data_received(self, data: bytes) -> None:
         """Take what came; what is not whole by then goes the usual way."""
@@ -61,6 +62,7 @@ class ShortWayProtocol(OneWriteProtocol):
         if self._waiting is not None:
             body, self._waiting = bytes(self._waiting), None
             if not self.transport.is_closing():
+                self.headers = self._head
                 super().on_headers_complete()
                 if body:
                     super().on_body(body)
@@ -78,6 +80,9 @@ class ShortWayProtocol(OneWriteProtocol):
             and not any(name in _NOT_FOR_US for name, _ in self.headers)
         ):
             self._waiting = bytearray()
+            self._since_head = 0
+            # Trailers are added to another list: they are no headers.
+            self._head, self.headers = self.headers, []
         else:
             super().on_headers_complete()
 
@@ -96,7 +101,7 @@ class ShortWayProtocol(OneWriteProtocol):
         body, self._waiting = bytes(self._waiting), None
         exchange: Any = _Exchange()
         self.cycle = exchange
-        task = self.loop.create_task(self._answer(exchange, self.url, self.headers, body))
+        task = self.loop.create_task(self._answer(exchange, self.url, self._head, body))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 

@@ -59,9 +59,9 @@ def health_routes(checks: Mapping[str, Check]) -> list[Route]:
 
 def problem_response(problem: Problem) -> Response:
     """Return a problem as its answer."""
-    return Response(
-        problem.body(), problem.status, headers=problem.headers, media_type=PROBLEM_MEDIA_TYPE
-    )
+    # Some, such as 404 and 405, could be kept by caches without a word (RFC 9110, section 15.1).
+    headers = {**NO_STORE, **problem.headers}
+    return Response(problem.body(), problem.status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:

@@ -78,13 +78,16 @@ class ClientAuthentication:
             if isinstance(shown, Credentials):
                 now = datetime.now(UTC)
                 found = await authenticate(shown, self._find, self._catch_up, now)
-                self._failures.succeeded(client_id, digest)
-                return found
-            return await self._by_assertion(shown, client_id, parameters)
+            else:
+                found = await self._by_assertion(shown, client_id, parameters)
         except InvalidClient as error:
-            self._failures.failed(request.address, client_id)
+            # What cannot be a Client ID counts as one: it may be long, and different each time.
+            self._failures.failed(request.address, error.client_id or "")
             self._tell_owner(error)
             raise
+        # Of one with keys no more than its name: a signature cannot be guessed.
+        self._failures.succeeded(client_id, digest)
+        return found
 
     def _tell_owner(self, error: InvalidClient) -> None:
         """Count the reason, which the caller does not learn, for the owner of the application."""

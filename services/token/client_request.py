@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from services.token.errors import InvalidRequest
+from services.token.errors import InvalidDpopProof, InvalidRequest
 
 _WANTED = frozenset({b"content-type", b"authorization", b"dpop"})
 
@@ -22,11 +22,16 @@ class ClientRequest:
 def client_request(
     path: str, headers: Iterable[tuple[bytes, bytes]], address: str
 ) -> ClientRequest:
-    """Return the request with what its headers say. Raises InvalidRequest when one comes twice."""
+    """Return the request with what its headers say.
+
+    Raises InvalidRequest when one comes twice, InvalidDpopProof for proofs (RFC 9449, section 4.3).
+    """
     # Not Starlette's headers, which are decoded, all of them, for each that is asked for.
     found: dict[bytes, str] = {}
     for name, value in headers:
         if name in _WANTED:
+            if name in found and name == b"dpop":
+                raise InvalidDpopProof(reason="DPoP: more than one proof")
             if name in found:
                 raise InvalidRequest("A header is repeated.")
             found[name] = value.decode("latin-1")

@@ -55,7 +55,9 @@ class DpopProofs:
             return
         period = int(now // NONCE_SECONDS)
         good = (self._nonce(period), self._nonce(period - 1))
-        if not any(hmac.compare_digest(one, proof.nonce or "") for one in good):
+        # As bytes: of texts it compares only ASCII.
+        given = (proof.nonce or "").encode(errors="surrogatepass")
+        if not any(hmac.compare_digest(one.encode(), given) for one in good):
             raise UseDpopNonce(good[0])
 
     def _nonce(self, period: int) -> str:

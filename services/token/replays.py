@@ -61,7 +61,8 @@ class Replays:
 
         Raises NoRoom.
         """
-        key = hashlib.sha256(name.encode()).digest()[:20]
+        # JSON can bring halves of characters, which are no UTF-8.
+        key = hashlib.sha256(name.encode(errors="surrogatepass")).digest()[:20]
         try:
             with self._environment.begin(write=True) as transaction:
                 found = transaction.get(key, db=self._seen)

@@ -37,6 +37,7 @@ from shared.bus import INTERNAL_EXCHANGE, PUBLIC_EXCHANGE
 from shared.config import Settings, parse_duration
 from shared.envelope import cloudevent_type, routing_key
 from shared.events import EVENT_TYPES, ApplicationEvent, SecretFacts
+from tests.conformance.cases import CASES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -441,3 +442,16 @@ def test_every_decision_says_what_would_reopen_it(decision: Path) -> None:
         "Consequences",
         "What would make us reconsider",
     ]
+
+
+def test_the_answers_that_are_compared_are_those_the_suite_holds() -> None:
+    """The other server's are of one day; ours must not be."""
+    text = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8")
+    held = {case.does: (case.ours, case.rule) for case in CASES}
+    rows = rows_of(text)
+
+    for requests, ours, _, rule in rows:
+        for one in requests.split("; "):
+            assert held[one] == (ours, rule)
+    assert len(rows) > 20
+    assert f"{len(CASES)} requests" in text

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.routing import Route
 
 from shared import resource_server
 from shared.config import Settings
@@ -18,6 +23,8 @@ from shared.resource_server import (
     BearerVerifier,
     KeysUnavailable,
     NoSigningKeys,
+    Possession,
+    ResourceServer,
     TokenRefused,
     presented_token,
 )
@@ -281,3 +288,38 @@ def test_a_bearer_token_is_taken_from_its_header() -> None:
     """The scheme's name is not case-sensitive (RFC 9110, section 11.1)."""
     assert presented_token("bearer  abc ") == "abc"
     assert presented_token("DPoP abc") == "abc"
+
+
+async def test_challenges_are_those_of_the_rfc_on_a_socket(desk: Desk) -> None:
+    """RFC 6750, section 3: no code without a token, and none of the answers may be kept."""
+    guarded = Middleware(
+        ResourceServer,
+        verifier=desk.verifier,
+        possession=Possession("http://api.example"),
+        scope_of=lambda _method, _path: "a",
+    )
+    app = Starlette(routes=[Route("/", lambda _: Response("in"))], middleware=[guarded])
+    realm = 'Bearer realm="oauthapps"'
+    expected = {
+        "": (401, realm),
+        "Basic eDp5": (401, realm),
+        "Bearer": (401, realm),
+        "Bearer x.y.z": (401, f'{realm}, error="invalid_token"'),
+        f"Bearer {desk.issuer.token(CLIENT, ['a'], exp=1)}": (
+            401,
+            f'{realm}, error="invalid_token"',
+        ),
+        f"Bearer {desk.issuer.token(CLIENT, ['b'])}": (
+            403,
+            f'{realm}, error="insufficient_scope", scope="a"',
+        ),
+        f"bearer {desk.issuer.token(CLIENT, ['a'])}": (200, None),
+    }
+    async with serving(app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        for presented, answer in expected.items():
+            found = await http.get("/", headers={"Authorization": presented} if presented else {})
+            assert (found.status_code, found.headers.get("www-authenticate")) == answer
+            if found.status_code != 200:
+                assert found.headers["cache-control"] == "no-store"
+        queried = await http.get("/", params={"access_token": desk.issuer.token(CLIENT, ["a"])})
+        assert queried.status_code == 401

@@ -23,6 +23,7 @@ class Service:
         self.short = 0
         self.usual = 0
         self.state: Any = None
+        self.headers: Sequence[tuple[bytes, bytes]] = ()
         self.held = asyncio.Event()
         self.held.set()
 
@@ -33,6 +34,7 @@ class Service:
         assert (path, address) == ("/short", "127.0.0.1")
         assert (b"host", b"x") in headers
         self.short += 1
+        self.headers = headers
         await self.held.wait()
         if body == b"die":
             raise ValueError
@@ -141,7 +143,7 @@ async def test_what_is_not_plain_goes_the_usual_way(request_: str) -> None:
 
 
 async def test_a_body_in_chunks_is_whole_too() -> None:
-    """The length is not looked at; the parser says when it is complete."""
+    """The parser says when it is complete; what comes after it is no header (RFC 9110, 6.5.1)."""
     service = Service()
     async with served(service) as (_, caller):
         await caller.send(

@@ -62,6 +62,8 @@ class ToldRegistry:
         # Of the feed, so that a test can look at what happens before the events arrive.
         self.held = asyncio.Event()
         self.held.set()
+        # Set while somebody waits for news of this history.
+        self.polled = asyncio.Event()
         self.app = Starlette(
             routes=[
                 Route("/internal/feed", self._feed),
@@ -82,6 +84,8 @@ class ToldRegistry:
 
     async def restore(self, *told: tuple[Event, PrivateData]) -> None:
         """Become another history."""
+        # A poll that begins after it, from the same position, would wait until its end.
+        await self.polled.wait()
         self.log_epoch = str(uuid.uuid4())
         self.envelopes = []
         await self.tell(*told)
@@ -110,6 +114,8 @@ class ToldRegistry:
         stopping: asyncio.Event = self.app.state.stopping
         waits = asyncio.get_running_loop().time() + seconds
         epoch = self.log_epoch
+        if seconds:
+            self.polled.set()
         while len(self.envelopes) == after and not stopping.is_set():
             if epoch != self.log_epoch:
                 return

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 import pytest
 
-from shared import one_write
+from shared import bounded_http, one_write
 from tests.integration.token.house import House, serving
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -204,3 +204,96 @@ async def test_answers_are_whole_over_joined_writes(house: House) -> None:
         assert answers.count(b"HTTP/1.1 200 OK") == 3
         assert answers.endswith(b"}")
         assert b"HTTP/1.1 404" in answers
+
+
+OFFER = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+
+
+@pytest.mark.parametrize("packets", [1, 2])
+async def test_an_offer_of_another_protocol_is_passed_over(
+    house: House, http: httpx.AsyncClient, packets: int
+) -> None:
+    """Java's client makes it with each first request; the body counts, and what comes after it."""
+    body = urlencode(house.request()).encode()
+    length = f"Content-Length: {len(body)}"
+    first = [head(FORM, length, *OFFER), body]
+    last = head(FORM, length, "Connection: close") + body
+
+    answers = await exchange(house, *(first if packets == 2 else [b"".join(first)]), last)
+
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    assert answers.count(b'"access_token"') == 2
+    refused = await exchange(house, b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert refused.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_trailers_are_no_headers(house: House, http: httpx.AsyncClient) -> None:
+    """A proxy in front that takes headers away does not see them (RFC 9110, section 6.5.1)."""
+    body = urlencode(house.request()).encode()
+    chunk = b"%x\r\n%s\r\n0\r\n" % (len(body), body)
+    fields = ("Transfer-Encoding: chunked", "Connection: close")
+
+    answer = await exchange(house, head(FORM, *fields) + chunk + b"Authorization: Basic x\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("start", ["PUT /token", "POST /nothing"])
+async def test_a_body_that_nobody_reads_is_cut_off_too(
+    house: House, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    """It was answered before it came; the connection must not stay open for the rest of it."""
+    monkeypatch.setattr(bounded_http, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(one_write, "LINGER_SECONDS", 0.1)
+
+    request = f"{start} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    answer = await exchange(house, request.encode())
+
+    assert answer.startswith(b"HTTP/1.1 40")
+
+
+async def test_a_body_that_comes_after_its_answer_leaves_the_connection_open(
+    house: House, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many clients send head and body apart."""
+    monkeypatch.setattr(bounded_http, "UNREAD_SECONDS", 0.1)
+    monkeypatch.setattr(one_write, "LINGER_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    async with asyncio.timeout(5):
+        writer.write(b"PUT /token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        await reader.readuntil(b"}")
+        writer.write(b"123456789")
+        # The time in which it would be cut off passes here.
+        await exchange(house, b"PUT /token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        writer.write(head(FORM, "Connection: close", "Content-Length: 0"))
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+
+
+@pytest.mark.parametrize("parts", [[], [b"POST /token HTTP/1.1\r\n"]])
+async def test_a_connection_that_asks_for_nothing_is_closed(
+    house: House, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, parts: list[bytes]
+) -> None:
+    """Whoever opens connections and says nothing, or half a head, must not collect them."""
+    monkeypatch.setattr(bounded_http, "HEAD_SECONDS", 0.1)
+
+    assert await exchange(house, *parts) == b""
+
+
+async def test_a_request_under_way_is_not_taken_for_silence(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its own limit."""
+    async with house.ready(body_timeout=timedelta(milliseconds=400)):
+        monkeypatch.setattr(bounded_http, "HEAD_SECONDS", 0.05)
+
+        assert_refused(await exchange(house, head(FORM, "Content-Length: 100")), 408)
+
+
+async def test_a_head_without_end_is_refused(house: House, http: httpx.AsyncClient) -> None:
+    """Nothing of it is looked at before it has ended, and it takes memory."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    writer.write(b"POST /token HTTP/1.1\r\nX: " + b"x" * 70_000)
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+    writer.close()

@@ -8,6 +8,7 @@ import jwt
 from shared.config import FailureLimits
 from shared.credentials import new_client_id, new_client_secret
 from tests.integration.token.house import House
+from tests.integration.token.test_assertions import Client
 from tests.integration.token.test_token_endpoint import assert_refused, basic
 from tests.support.eventually import eventually
 from tests.unit.token.factories import Application
@@ -94,6 +95,33 @@ async def test_an_honest_client_is_not_locked_out_by_who_guesses_beside_it(house
         unknown = basic(new_client_id(), new_client_secret())
         answer = await http.post("/token", data={"grant_type": "x"}, headers=unknown)
         assert_refused(answer, 400, "unsupported_grant_type")
+
+
+async def test_a_client_with_keys_is_not_locked_out_either(house: House) -> None:
+    """A signature cannot be guessed: who has signed once is looked at, whatever else comes."""
+    client = Client(house)
+    async with house.ready(failures=limited(2, 2)) as http:
+        await house.registry.tell(client.created())
+        forms = [client.form(client.assertion()), client.form(client.assertion(jti="twice"))]
+        assert (await http.post("/token", data=forms[0])).status_code == 200
+        statuses = [(await http.post("/token", data=forms[1])).status_code for _ in range(4)]
+        assert statuses == [200, 401, 401, 401]
+        assert (await http.post("/token", data=house.request())).status_code == 429
+        fresh = client.form(client.assertion())
+        assert (await http.post("/token", data=fresh)).status_code == 200
+
+
+async def test_half_a_character_is_no_fault_of_ours(house: House) -> None:
+    """JSON can bring what UTF-8 cannot say; past the limit it is looked up all the same."""
+    body = b'{"grant_type":"client_credentials","client_id":"\\ud800","client_secret":"x"}'
+    async with house.ready(failures=limited(0, 2)) as http:
+        statuses = []
+        for _ in range(3):
+            answer = await http.post(
+                "/token", content=body, headers={"Content-Type": "application/json"}
+            )
+            statuses.append(answer.status_code)
+        assert statuses == [401, 401, 429]
 
 
 async def test_an_address_that_tries_many_clients_is_stopped_too(house: House) -> None:

@@ -1,16 +1,21 @@
 """The token service while parts of its world come, go and change."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from services.token import key_ring
+from services.token.keys import generate
 from shared.credentials import new_client_secret
 from shared.problem import KEYS_MISSING
 from tests.integration.token.house import House, is_ready
 from tests.support.eventually import eventually
+from tests.support.ports import free_port
 from tests.unit.token.factories import Application
 
 
@@ -70,6 +75,50 @@ async def test_keys_that_appear_are_picked_up_without_a_restart(house: House) ->
         assert (first["alg"], second["alg"]) == ("RS256", "ES256")
 
 
+async def test_each_fault_of_the_keys_is_said_in_the_log_and_in_the_readiness(
+    house: House, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the service runs: nobody has to guess why it stopped, and mended keys end it."""
+    private, public = house.var / "oauth_private.key", house.var / "oauth_public.key"
+    # Too short is what it is about.
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
+    generate(house.var / "other.key", house.var / "other.pub", "ES256")
+    async with house.ready() as http:
+        sound = {path: path.read_bytes() for path in (private, public)}
+        faults: dict[str, Callable[[], object]] = {
+            "not a private key": lambda: private.write_bytes(b"junk"),
+            "RSA key of 1024 bits": lambda: private.write_bytes(pem(short)),
+            "open to others (mode 0644)": lambda: private.chmod(0o644),
+            "is not the public key of": lambda: public.write_bytes(
+                (house.var / "other.pub").read_bytes()
+            ),
+        }
+        for said, breaks in faults.items():
+            breaks()
+
+            async def is_said(said: str = said) -> bool:
+                return said in (await checks(http))["keys"]
+
+            await eventually(is_said)
+            assert_unavailable(await http.post("/token", data=house.request()))
+            for path, content in sound.items():
+                path.write_bytes(content)
+            private.chmod(0o600)
+            await eventually(lambda: _gets_token(http, house.request()))
+        out, err = capfd.readouterr()
+        text = out + err + caplog.text
+        assert all(said in text for said in faults)
+
+
+def pem(key: rsa.RSAPrivateKey) -> bytes:
+    """Return a key as its file has it."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
 async def test_a_projection_that_was_never_filled_is_not_relied_on(house: House) -> None:
     """Nobody is told that a client does not exist before the clients are known."""
     house.make_keys()
@@ -90,12 +139,13 @@ async def test_the_service_waits_for_its_registry(house: House) -> None:
 
 
 async def test_tokens_go_on_while_the_registry_is_down_and_after_a_restart(house: House) -> None:
-    """Registry, Postgres and RabbitMQ are not needed to serve a request."""
+    """Registry, Postgres and RabbitMQ are not needed to serve a request, nor to start."""
     async with house.ready():
         pass
-    async with house.token_service() as http:
-        assert await status(http, house.request()) == 200
+    nobody = f"amqp://token:secret@127.0.0.1:{free_port()}/"
+    async with house.token_service(amqp_url=nobody) as http:
         assert await is_ready(http)
+        assert await status(http, house.request()) == 200
         assert await status(http, house.request(client_secret=new_client_secret())) == 401
 
 

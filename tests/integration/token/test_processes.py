@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.integration.token.house import House, is_ready
+from tests.integration.token.test_assertions import Client
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.unit.token.factories import Application
@@ -122,11 +123,18 @@ async def test_several_workers_share_one_projection_and_one_projector(house: Hou
 
 
 async def test_a_killed_projector_is_replaced(house: House) -> None:
-    """Kill -9: the lock goes with the process, another worker goes on where it was."""
+    """Kill -9: the lock goes with the process, another worker goes on where it was.
+
+    What was answered before stands: a token is good, an assertion is used up.
+    """
     house.make_keys()
-    await house.registry.tell(house.application.created())
+    signer = Client(house)
+    await house.registry.tell(house.application.created(), signer.created())
     async with served(house, 2) as (process, http):
         first = await eventually(lambda: holder_of(house))
+        used = signer.form(signer.assertion(aud=f"http://localhost:{house.port}"))
+        answer = await http.post("/token", data=used)
+        assert answer.status_code == 200
         os.kill(first, signal.SIGKILL)
 
         second = await eventually(lambda: _other_than(holder_of(house), first))
@@ -139,6 +147,11 @@ async def test_a_killed_projector_is_replaced(house: House) -> None:
         # The supervisor brings back what was killed.
         await eventually(lambda: len(children_of(process.pid)) == 2)
         assert house.registry.asked["snapshot"] == 1
+        assert await _status(http, used) == 401
+        token = answer.json()["access_token"]
+        fresh = signer.assertion(aud=f"http://localhost:{house.port}")
+        found = await http.post("/introspect", data=signer.form(fresh, token=token))
+        assert found.json()["active"] is True
 
 
 async def test_a_service_killed_at_any_time_goes_on_where_it_was(house: House) -> None:
