@@ -1,12 +1,13 @@
 """All benchmarks, one after the other: `python -m bench`. Each prints its ratios on one line."""
 
-from bench import append, bulk_import, catch_up, deactivation, lists, pages, token
+from bench import append, bootstrap, bulk_import, catch_up, deactivation, lists, pages, token
 
 if __name__ == "__main__":
     append.main()
+    bootstrap.main()
     bulk_import.main()
     catch_up.main()
     deactivation.main()
     lists.main()
     pages.main()
-    token.main()
+    token.main([])

@@ -87,7 +87,7 @@ async def peers() -> AsyncIterator[Place]:
         }
         for one, method in zip(clients, methods, strict=True)
     ]
-    told = {"port": port, "audience": AUDIENCE, "clients": registered}
+    told = {"port": port, "audience": AUDIENCE, "clients": registered, "algorithm": "ES256"}
     process = await node("node", "peer.mjs", json.dumps(told))
     assert process.stdout is not None
     try:
