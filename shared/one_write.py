@@ -33,14 +33,6 @@ class JoinedWrites:
             self._loop.call_soon(self.flush)
         self._held.append(data)
 
-    def write_now(self, data: bytes) -> None:
-        """Send what is held, and the data with it."""
-        if self._held:
-            self._held.append(data)
-            self.flush()
-        else:
-            self._transport.write(data)
-
     def flush(self) -> None:
         """Send what is held."""
         if self._held:
@@ -87,8 +79,9 @@ class OneWriteProtocol(BoundedHttpProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
         super().connection_made(transport)
-        self.wire = JoinedWrites(transport, self.loop, self._is_body_left)
-        self.transport = cast("asyncio.Transport", self.wire)
+        self.transport = cast(
+            "asyncio.Transport", JoinedWrites(transport, self.loop, self._is_body_left)
+        )
 
     def break_off(self) -> None:
         """End the connection if it is in the middle of an answer."""

@@ -128,7 +128,8 @@ class ShortWayProtocol(OneWriteProtocol):
             headers = (*headers, CLOSE)
         head = _written(tuple(self.server_state.default_headers)) + _written(headers)
         length = b"content-length: %d\r\n\r\n" % len(body)
-        self.wire.write_now(b"".join((STATUS_LINE[status], head, length, body)))
+        # Held to the end of this turn: a caller that is woken once takes all that is for it.
+        self.transport.write(b"".join((STATUS_LINE[status], head, length, body)))
         exchange.response_complete = True
         if CLOSE in headers:
             self.transport.close()
