@@ -23,6 +23,7 @@ from shared.config import Settings, load
 from shared.logs import configure
 from shared.server import StartFailed, bind, serve
 from shared.service_credential import load_or_create
+from shared.trust import trusted
 
 READY_POLL_SECONDS = 0.05
 # Without keys the token service cannot be ready, and all else works: `up` says so and goes on.
@@ -169,7 +170,7 @@ def _reachable(host: str) -> str:
 
 async def _until_ready(urls: Sequence[str]) -> list[str]:
     """Return when every service is ready, but for what may be lacking; say what that is."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=trusted(), trust_env=False) as http:
         while True:
             answers = [await _failing(http, url) for url in urls]
             if all(failing is not None and failing.keys() <= TOLERATED for failing in answers):

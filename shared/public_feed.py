@@ -10,6 +10,7 @@ import msgspec
 from shared.envelope import Envelope, Metadata, Page, decode_event, event_type_of
 from shared.events import NO_PRIVATE_DATA
 from shared.failures import TransientFailure
+from shared.trust import trusted
 
 PAGE_SIZE = 1000
 ANSWER_SECONDS = 30.0
@@ -50,7 +51,7 @@ class PublicFeed:
         self._page_size = page_size
         self._token: str | None = None
         self._renew_at = 0.0
-        self._http = httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False)
+        self._http = httpx.AsyncClient(verify=trusted(), timeout=ANSWER_SECONDS, trust_env=False)
 
     async def aclose(self) -> None:
         """Close the connections."""
