@@ -11,7 +11,7 @@ from playwright.async_api import Page
 
 from services.embedded.postgres import EmbeddedPostgres
 from services.registry.filters import Filter
-from tests.browser.conftest import NARROW, WIDE, Desk, desk_in, log_in
+from tests.browser.conftest import NARROW, WIDE, Desk, desk_in, log_in, running_browser
 from tests.integration.pages.visitor import give_password
 from tests.integration.registry.house import house_on
 
@@ -46,7 +46,8 @@ async def _main() -> None:
         async with (
             EmbeddedPostgres(Path(var)) as postgres,
             house_on(postgres.dsn) as house,
-            desk_in(house, Path(var)) as desk,
+            running_browser() as browser,
+            desk_in(house, Path(var), browser) as desk,
         ):
             await _furnish(desk)
             for size, name in ((WIDE, "wide"), (NARROW, "narrow")):
