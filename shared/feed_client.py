@@ -12,6 +12,7 @@ from shared.clients import ClientRecord, SnapshotHead
 from shared.envelope import Page, decode_page
 from shared.failures import PermanentFailure, TransientFailure
 from shared.revocation import TokenRevocation
+from shared.trust import trusted
 from shared.usage import UsageReport
 
 ANSWER_SECONDS = 10.0
@@ -50,6 +51,7 @@ class FeedClient:
         self._http = httpx.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {credential}"},
+            verify=trusted(),
             timeout=ANSWER_SECONDS,
             # Proxies of the environment are for the outside world, not for our own services.
             trust_env=False,

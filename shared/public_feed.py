@@ -7,6 +7,7 @@ import httpx
 
 from shared.envelope import Page, decode_cloudevents
 from shared.failures import TransientFailure
+from shared.trust import trusted
 
 PAGE_SIZE = 1000
 ANSWER_SECONDS = 30.0
@@ -36,7 +37,7 @@ class PublicFeed:
         self._page_size = page_size
         self._token: str | None = None
         self._renew_at = 0.0
-        self._http = httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False)
+        self._http = httpx.AsyncClient(verify=trusted(), timeout=ANSWER_SECONDS, trust_env=False)
 
     async def aclose(self) -> None:
         """Close the connections."""

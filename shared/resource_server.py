@@ -22,6 +22,7 @@ from shared.jwk import ALGORITHMS
 from shared.logs import get_logger
 from shared.problem import KEYS_MISSING, Problem
 from shared.tasks import end
+from shared.trust import trusted
 from shared.web import problem_response
 from shared.withdrawals import TokenWithdrawn, Withdrawals
 
@@ -74,7 +75,7 @@ class BearerVerifier:
         self._tried_at = -float("inf")
         self._is_reachable = True
         self._refresh: asyncio.Task[None] | None = None
-        self._http = httpx.AsyncClient(timeout=5.0, trust_env=False)
+        self._http = httpx.AsyncClient(verify=trusted(), timeout=5.0, trust_env=False)
 
     async def aclose(self) -> None:
         """Close the connection to the token service."""

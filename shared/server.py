@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import uvicorn
 import uvloop
@@ -21,6 +21,9 @@ from shared.web import problem_response
 # How long requests may go on once the end has begun, and how long their handlers to notice it.
 GRACEFUL_SECONDS = 1
 NOTICE_SECONDS = 0.05
+# How long an answer's date may be out.
+DATE_SECONDS = 1
+POLL_SECONDS = 0.005
 log = get_logger(__name__)
 
 
@@ -61,11 +64,10 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                # It takes what is cut off here for failures; this is for what will not be cut off.
-                timeout_graceful_shutdown=GRACEFUL_SECONDS + 1,
             )
         )
         self.app = app
+        self._told_to_stop = asyncio.Event()
         self._is_cutting_off = False
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
@@ -78,26 +80,48 @@ class Server(uvicorn.Server):
         if stopping is not None:
             stopping.set()
         self.should_exit = True
+        self._told_to_stop.set()
+
+    async def main_loop(self) -> None:
+        """Keep the date of the answers until told to stop; uvicorn notices that late."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DATE_SECONDS):
+                    await self._told_to_stop.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Wait for what is under way, but not for ever."""
-        timer = asyncio.get_running_loop().call_later(GRACEFUL_SECONDS, self._cut_off)
-        try:
-            await super().shutdown(sockets)
-        finally:
-            timer.cancel()
+        """End what runs and the application, as uvicorn does, but without its pauses."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        # Idle ones close, the others once they have answered.
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if not await self._have_all_finished(GRACEFUL_SECONDS):
+            await self._cut_off()
+        await self.lifespan.shutdown()
 
-    def _cut_off(self) -> None:
+    async def _have_all_finished(self, seconds: float) -> bool:
+        """Wait for what is under way, so long at most."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - sets of uvicorn's
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _cut_off(self) -> None:
         """Break off the answers that have begun; those that wait for one are told, see below."""
         self._is_cutting_off = True
         for connection in list(self.server_state.connections):
             if isinstance(connection, OneWriteProtocol):
                 connection.break_off()
-        asyncio.get_running_loop().call_later(NOTICE_SECONDS, self._cancel_requests)
-
-    def _cancel_requests(self) -> None:
-        for task in list(self.server_state.tasks):
-            task.cancel()
+        if not await self._have_all_finished(NOTICE_SECONDS):
+            for task in list(self.server_state.tasks):
+                task.cancel()
+            await self._have_all_finished(GRACEFUL_SECONDS)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

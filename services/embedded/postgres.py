@@ -42,6 +42,8 @@ _SETTINGS = {
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
 }
+# For data that nobody misses: an outage of the machine may leave nothing that can be read.
+_LOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgresError(Exception):
@@ -49,9 +51,13 @@ class EmbeddedPostgresError(Exception):
 
 
 class EmbeddedPostgres:
-    """Postgres under `<var>/postgres`, reachable through a Unix socket only."""
+    """Postgres under `<var>/postgres`, reachable through a Unix socket only.
 
-    def __init__(self, var: Path) -> None:
+    One that is not `durable` waits for no disk, and may lose everything with the machine.
+    """
+
+    def __init__(self, var: Path, *, durable: bool = True) -> None:
+        self._settings = _SETTINGS if durable else {**_SETTINGS, **_LOSABLE}
         self._var = var.resolve()
         self._home = self._var / "postgres"
         self._data = self._var / DATA_FOLDER
@@ -206,7 +212,7 @@ class EmbeddedPostgres:
             self._temporary = Path(tempfile.mkdtemp(prefix="oauthapps-", dir="/tmp"))
             sockets = self._temporary / "run"
         self._make_folder(sockets)
-        settings = {**_SETTINGS, "unix_socket_directories": str(sockets)}
+        settings = {**self._settings, "unix_socket_directories": str(sockets)}
         with self._log.open("ab") as log:
             self._log_begin = log.seek(0, os.SEEK_END)
             self._process = await start_child(

@@ -1,7 +1,9 @@
 """`/openapi.json`, `/asyncapi.json` and `/schemas/{type}.json`: for everybody, without a token."""
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +22,11 @@ CACHING = {"Cache-Control": "public, max-age=300"}
 def document_routes(settings: Settings, operations: Sequence[Operation]) -> list[Route]:
     """Return the routes."""
     public_url = settings.public_url
-    rest_api = openapi.document(operations, settings, version("oauthapps"))
+
+    # Made for the first who asks: a service starts often, and few read this.
+    @cache
+    def rest_api() -> dict[str, Any]:
+        return openapi.document(operations, settings, version("oauthapps"))
 
     async def schema(request: Request) -> Response:
         name = TYPES.get(request.path_params["type"])
@@ -34,7 +40,7 @@ def document_routes(settings: Settings, operations: Sequence[Operation]) -> list
         return json_response(asyncapi(public_url, version("oauthapps")), headers=CACHING)
 
     async def rest(_request: Request) -> Response:
-        return json_response(rest_api, headers=CACHING)
+        return json_response(rest_api(), headers=CACHING)
 
     return [
         Route("/openapi.json", rest, methods=["GET"]),

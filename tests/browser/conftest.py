@@ -13,8 +13,9 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from tests.integration.pages.visitor import PASSWORD, give_password
 from tests.integration.registry.api import Api, api_of, served
-from tests.integration.registry.house import house_on
+from tests.integration.registry.house import House, house_in
 from tests.support.missing import missing
+from tests.support.postgres import Databases
 
 WIDE, NARROW = (1600, 900), (360, 740)
 # It speaks to nobody but us.
@@ -85,25 +86,37 @@ def chromium() -> str:
 
 
 @asynccontextmanager
-async def desk_on(dsn: str, var: Path) -> AsyncIterator[Desk]:
-    """Start a registry and a browser."""
-    async with AsyncExitStack() as stack:
-        house = await stack.enter_async_context(house_on(dsn))
-        api = await stack.enter_async_context(api_of(house, var))
-        await give_password(api, house.owner)
-        url = await stack.enter_async_context(served(api))
-        playwright = await stack.enter_async_context(async_playwright())
+async def running_browser() -> AsyncIterator[Browser]:
+    """Start a browser."""
+    async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium(),
             args=[*FLAGS, *(["--no-sandbox"] if os.getuid() == 0 else [])],
         )
-        stack.push_async_callback(browser.close)
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def desk_in(house: House, var: Path, browser: Browser) -> AsyncIterator[Desk]:
+    """Start a registry."""
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(api_of(house, var))
+        await give_password(api, house.owner)
+        url = await stack.enter_async_context(served(api))
         yield Desk(api, url, browser, stack, [])
 
 
-@pytest_asyncio.fixture
-async def desk(database_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """The program; each window that a test opens shares nothing with another."""
+    async with running_browser() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(databases: Databases, tmp_path: Path, browser: Browser) -> AsyncIterator[Desk]:
     """A registry and a browser; whatever the browser complained of fails the test."""
-    async with desk_on(database_url, tmp_path) as desk:
+    async with house_in(databases) as house, desk_in(house, tmp_path, browser) as desk:
         yield desk
         assert desk.complaints == []

@@ -11,8 +11,9 @@ from playwright.async_api import Page
 
 from services.embedded.postgres import EmbeddedPostgres
 from services.registry.filters import Filter
-from tests.browser.conftest import NARROW, WIDE, Desk, desk_on, log_in
+from tests.browser.conftest import NARROW, WIDE, Desk, desk_in, log_in, running_browser
 from tests.integration.pages.visitor import give_password
+from tests.integration.registry.house import house_on
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 NAMES = ("Nightly import", "Billing export", "Warehouse sync", "Payroll bridge", "Search crawler")
@@ -44,7 +45,9 @@ async def _main() -> None:
     with tempfile.TemporaryDirectory(prefix="screenshots-") as var:
         async with (
             EmbeddedPostgres(Path(var)) as postgres,
-            desk_on(postgres.dsn, Path(var)) as desk,
+            house_on(postgres.dsn) as house,
+            running_browser() as browser,
+            desk_in(house, Path(var), browser) as desk,
         ):
             await _furnish(desk)
             for size, name in ((WIDE, "wide"), (NARROW, "narrow")):

@@ -9,10 +9,13 @@ from playwright.async_api import Page
 from tests.browser.conftest import NARROW, WIDE, Desk
 from tests.integration.pages.visitor import give_password
 
+# As the browser is.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 
 async def check(page: Page) -> None:
     """Assert that nothing is wrong, and that nothing has to be scrolled sideways."""
-    await page.wait_for_load_state("networkidle")
+    await page.wait_for_load_state("load")
     # While something fades in, its colours are others.
     await page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
     found: Any = await Axe().run(page)
@@ -42,6 +45,7 @@ async def test_every_page_is_for_everybody(desk: Desk, scheme: str, size: tuple[
     await page.get_by_label("E-mail address").fill("chief@example.com")
     await page.get_by_label("Password").fill("wrong")
     await page.get_by_role("button", name="Log in").click()
+    await page.get_by_text("E-mail address or password is wrong.").wait_for()
     await check(page)
     await page.get_by_label("Password").fill("correct horse battery")
     await page.get_by_role("button", name="Log in").click()

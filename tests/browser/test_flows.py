@@ -5,6 +5,7 @@ import re
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from playwright.async_api import Error, Page, expect
 
 from services.registry.filters import Filter
@@ -12,6 +13,9 @@ from shared.problem import KEYS_MISSING
 from tests.browser.conftest import NARROW, Desk, log_in
 from tests.integration.pages.visitor import PASSWORD
 from tests.support.eventually import eventually
+
+# As the browser is.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def names(desk: Desk) -> list[str]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +32,7 @@ class Service:
     port: int
     environment: Mapping[str, str]
     log: Path
+    http: httpx.AsyncClient
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -68,8 +70,7 @@ class Service:
     async def readiness(self) -> tuple[int, dict[str, str]]:
         """Return status and checks; 0 while it does not answer."""
         try:
-            async with httpx.AsyncClient() as http:
-                response = await http.get(f"{self.url}/readyz")
+            response = await self.http.get(f"{self.url}/readyz", timeout=5)
         except httpx.HTTPError:
             return 0, {}
         return response.status_code, response.json()["checks"]
@@ -98,8 +99,53 @@ class Credentials:
     client_secret: str = field(repr=False)
 
 
+async def command(environment: Mapping[str, str], *arguments: str, given: str = "") -> Any:
+    """Run a command of the command line; return what it prints, parsed where it is JSON."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "services"),
+        *arguments,
+        cwd=ROOT,
+        env=environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate(given.encode())
+    assert process.returncode == 0, err.decode()
+    return json.loads(out) if "--json" in arguments else out.decode()
+
+
+def environment_of(var: Path, database_url: str) -> dict[str, str]:
+    """Return what every process of an installation is told."""
+    return {
+        **os.environ,
+        "OAUTHAPPS_CONFIG": str(ROOT / "config.yml"),
+        "OAUTHAPPS_VAR": str(var),
+        "OAUTHAPPS_REGISTRY__DATABASE__URL": database_url,
+        "OAUTHAPPS_NOTIFIER__DATABASE__URL": database_url,
+    }
+
+
+async def install(var: Path, database_url: str) -> None:
+    """Do what an operator does first: schemas, keys, and ACME with Ada and Bob."""
+    run = partial(command, environment_of(var, database_url))
+    await run("migrate")
+    await run("keys", "generate")
+    await run("organizations", "add", "ACME")
+    for email, name, *options in (
+        ("ada@example.com", "Ada", "--administrator"),
+        ("bob@example.com", "Bob"),
+    ):
+        await run(
+            *("users", "add", email, "--name", name, "--organization", "ACME"),
+            *(*options, "--password-stdin"),
+            given="correct horse battery\n",
+        )
+
+
 class System:
-    """Registry, token service and notifier on parts of this test alone."""
+    """Registry, token service and notifier of an installation that is this test's alone."""
 
     def __init__(
         self,
@@ -112,11 +158,7 @@ class System:
     ) -> None:
         ports = {name: free_port() for name in SERVICES}
         self.environment = {
-            **os.environ,
-            "OAUTHAPPS_CONFIG": str(ROOT / "config.yml"),
-            "OAUTHAPPS_VAR": str(var),
-            "OAUTHAPPS_REGISTRY__DATABASE__URL": database_url,
-            "OAUTHAPPS_NOTIFIER__DATABASE__URL": database_url,
+            **environment_of(var, database_url),
             "OAUTHAPPS_NOTIFIER__SMTP__PORT": str(smtp_port),
             "OAUTHAPPS_NOTIFIER__RETRY_FIRST": "200ms",
             "OAUTHAPPS_TOKEN__USAGE_INTERVAL": "500ms",
@@ -132,11 +174,11 @@ class System:
         if amqp_url is not None:
             self.environment["OAUTHAPPS_BUS__URL"] = amqp_url
         self.var = var
+        self.http = httpx.AsyncClient(timeout=30)
         self.registry, self.token, self.notifier = (
-            Service(name, ports[name], dict(self.environment), var / f"{name}.log")
+            Service(name, ports[name], dict(self.environment), var / f"{name}.log", self.http)
             for name in SERVICES
         )
-        self.http = httpx.AsyncClient(timeout=30)
         self._stack = AsyncExitStack()
         self._operator: Credentials | None = None
 
@@ -146,16 +188,9 @@ class System:
         return f"http://localhost:{self.token.port}"
 
     async def __aenter__(self) -> Self:
-        self.var.mkdir(parents=True, exist_ok=True)
         self._stack.push_async_callback(self.http.aclose)
         for service in (self.registry, self.token, self.notifier):
             self._stack.push_async_callback(service.kill)
-        await self.run("migrate")
-        await asyncio.gather(self.run("keys", "generate"), self.run("organizations", "add", "ACME"))
-        await asyncio.gather(
-            self.add_user("ada@example.com", "Ada", "--administrator"),
-            self.add_user("bob@example.com", "Bob"),
-        )
         for service in (self.registry, self.token, self.notifier):
             await service.start()
         for service in (self.registry, self.token, self.notifier):
@@ -171,28 +206,8 @@ class System:
         await self._stack.aclose()
 
     async def run(self, *arguments: str, given: str = "") -> Any:
-        """Run a command of the command line; return what it prints, parsed where it is JSON."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "services",
-            *arguments,
-            cwd=ROOT,
-            env=self.environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate(given.encode())
-        assert process.returncode == 0, err.decode()
-        return json.loads(out) if "--json" in arguments else out.decode()
-
-    async def add_user(self, email: str, name: str, *options: str) -> Any:
-        """Add a user to ACME."""
-        command = ("users", "add", email, "--name", name, "--organization", "ACME")
-        return await self.run(
-            *command, *options, "--password-stdin", "--json", given="correct horse battery\n"
-        )
+        """Run a command of the command line; see `command`."""
+        return await command(self.environment, *arguments, given=given)
 
     async def create(
         self, name: str, *, owner: str = "bob@example.com", scopes: tuple[str, ...] = ()

@@ -5,7 +5,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-POLL_SECONDS = 0.01
+FIRST_SECONDS = 0.01
+LAST_SECONDS = 0.1
 
 
 async def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
@@ -15,6 +16,7 @@ async def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
     """
     last: object = "nothing: it did not answer once"
     cause: AssertionError | None = None
+    begun = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -28,7 +30,9 @@ async def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
                     last, cause = value, None
                     if value:
                         return value
-                await asyncio.sleep(POLL_SECONDS)
+                # Seldom where it takes long anyway: to ask takes from whoever is waited for.
+                waited = asyncio.get_running_loop().time() - begun
+                await asyncio.sleep(min(max(FIRST_SECONDS, waited / 10), LAST_SECONDS))
     except TimeoutError:
         message = f"not within {seconds} s; last value: {last!r}"
         raise AssertionError(message) from cause

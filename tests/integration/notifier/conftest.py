@@ -7,13 +7,20 @@ import pytest_asyncio
 from services.notifier.deliveries import Deliveries
 from shared.postgres import Pool, create_pool
 from tests.integration.notifier.house import migrated
+from tests.support.postgres import Databases
 from tests.support.smtp_server import SmtpServer
 
 
 @pytest_asyncio.fixture
+async def database_url(databases: Databases) -> AsyncIterator[str]:
+    """URL of a database with the notifier's schema that this test has for itself."""
+    async with databases.copy(migrated) as (url, _):
+        yield url
+
+
+@pytest_asyncio.fixture
 async def pool(database_url: str) -> AsyncIterator[Pool]:
-    """Connections to a database with the notifier's schema."""
-    await migrated(database_url)
+    """Connections to the test's database."""
     pool = await create_pool(database_url, size=8)
     try:
         yield pool

@@ -17,6 +17,7 @@ from shared.service_credential import load_or_create
 from tests.integration.notifier.house import Directory, record_one, sending, settings, state
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
+from tests.support.postgres import Databases
 from tests.support.smtp_server import SmtpServer
 
 LONE_SENDER = """
@@ -74,10 +75,10 @@ async def test_a_database_that_is_away_is_told_and_not_fatal(tmp_path: Path) -> 
 
 
 async def test_a_schema_that_is_missing_is_told_with_the_remedy(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, databases: Databases
 ) -> None:
     """The operator reads what to run."""
-    async with served(tmp_path, database_url) as client:
+    async with databases.empty() as url, served(tmp_path, url) as client:
         assert "oauthapps migrate" in (await checks(client))["database"]
 
 

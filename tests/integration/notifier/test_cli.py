@@ -19,6 +19,7 @@ from tests.integration.notifier.house import Directory, record, record_one, send
 from tests.integration.notifier.test_deliveries import LEASE
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
+from tests.support.postgres import Databases
 from tests.support.smtp_server import SmtpServer
 from tests.unit.notifier.factories import CLIENT_ID, OWNER, application_created, envelope
 
@@ -196,9 +197,14 @@ async def test_a_wrong_use_is_status_2(console: Console, arguments: list[str], w
     assert word in result.stderr
 
 
-async def test_a_database_that_was_not_migrated_is_one_line(console: Console) -> None:
+async def test_a_database_that_was_not_migrated_is_one_line(
+    tmp_path: Path, databases: Databases
+) -> None:
     """With the command that does it."""
-    assert_one_line(await console.run("notifications", "list"), "oauthapps migrate")
+    async with databases.empty() as url:
+        refused = await Console(tmp_path, url).run("notifications", "list")
+
+    assert_one_line(refused, "oauthapps migrate")
 
 
 async def test_a_database_that_is_away_is_one_line(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ import pytest_asyncio
 
 from tests.integration.pages.visitor import Visitor, give_password, visitor_of
 from tests.integration.registry.api import Api, api_of
-from tests.integration.registry.house import house_on
+from tests.integration.registry.house import house_in
+from tests.support.postgres import Databases
 
 
 @pytest_asyncio.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+async def api(databases: Databases, tmp_path: Path) -> AsyncIterator[Api]:
     """A running registry; its one user has a password."""
-    async with house_on(database_url) as house, api_of(house, tmp_path) as api:
+    async with house_in(databases) as house, api_of(house, tmp_path) as api:
         await give_password(api, house.owner)
         yield api
 

@@ -12,7 +12,8 @@ from tests.integration.pages.visitor import (
     visitor_of,
 )
 from tests.integration.registry.api import Api, api_of
-from tests.integration.registry.house import house_on
+from tests.integration.registry.house import house_in
+from tests.support.postgres import Databases
 
 OWNER = "owner@example.com"
 WRONG = "E-mail address or password is wrong."
@@ -77,11 +78,11 @@ async def test_the_cookie_is_for_this_site_alone(api: Api, stranger: Visitor) ->
 
 
 async def test_behind_tls_the_cookie_travels_over_tls_only(
-    database_url: str, tmp_path: Path
+    databases: Databases, tmp_path: Path
 ) -> None:
     """And its prefix keeps a neighbour of the host from setting it."""
     async with (
-        house_on(database_url) as house,
+        house_in(databases) as house,
         api_of(house, tmp_path, public_url="https://registry.example") as api,
         visitor_of(api).http as http,
     ):

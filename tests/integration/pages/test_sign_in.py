@@ -30,8 +30,9 @@ from services.registry.pages.routes import provider_of
 from shared.config import ConfigurationError, Registry, Settings, SignIn
 from tests.integration.pages.visitor import PASSWORD, Visitor, visitor_of
 from tests.integration.registry.api import Api, api_of
-from tests.integration.registry.house import house_on
+from tests.integration.registry.house import house_in
 from tests.integration.token.house import serving
+from tests.support.postgres import Databases
 
 START = "/login/sso"
 
@@ -64,14 +65,14 @@ def settings_of(issuer: str, **given: Any) -> SignIn:
 
 
 @asynccontextmanager
-async def registry(dsn: str, var: Path, sign_in: SignIn) -> AsyncIterator[Api]:
+async def registry(databases: Databases, var: Path, sign_in: SignIn) -> AsyncIterator[Api]:
     """Run a registry whose people sign in."""
-    async with house_on(dsn) as house, api_of(house, var, sign_in=sign_in) as api:
+    async with house_in(databases) as house, api_of(house, var, sign_in=sign_in) as api:
         yield api
 
 
 @pytest_asyncio.fixture
-async def api(database_url: str, tmp_path: Path, issuer: str) -> AsyncIterator[Api]:
+async def api(databases: Databases, tmp_path: Path, issuer: str) -> AsyncIterator[Api]:
     """A registry that adds whoever is new, and knows administrators by their groups."""
     sign_in = settings_of(
         issuer,
@@ -79,7 +80,7 @@ async def api(database_url: str, tmp_path: Path, issuer: str) -> AsyncIterator[A
         administrator_claim="groups",
         administrator_values=("admins",),
     )
-    async with registry(database_url, tmp_path, sign_in) as api:
+    async with registry(databases, tmp_path, sign_in) as api:
         yield api
 
 
@@ -173,11 +174,11 @@ async def test_an_address_that_is_not_verified_opens_nothing(
 
 
 async def test_who_is_disabled_or_unknown_is_told_whom_to_ask(
-    database_url: str, tmp_path: Path, issuer: str
+    databases: Databases, tmp_path: Path, issuer: str
 ) -> None:
     """Nobody is added where no organization is set."""
     async with (
-        registry(database_url, tmp_path, settings_of(issuer)) as api,
+        registry(databases, tmp_path, settings_of(issuer)) as api,
         browser(api) as visitor,
     ):
         await visitor.get(back(await sign_in(visitor, "new")), 403)
@@ -227,10 +228,10 @@ async def test_a_code_that_the_provider_does_not_know_is_refused(api: Api) -> No
         await visitor.get(f"/login/sso/callback?code=wrong&state={state}", 403)
 
 
-async def test_a_provider_that_is_away_is_a_sentence(database_url: str, tmp_path: Path) -> None:
+async def test_a_provider_that_is_away_is_a_sentence(databases: Databases, tmp_path: Path) -> None:
     """And passwords go on."""
     async with (
-        registry(database_url, tmp_path, settings_of("http://localhost:1")) as api,
+        registry(databases, tmp_path, settings_of("http://localhost:1")) as api,
         browser(api) as visitor,
     ):
         await visitor.get(START, 503)
@@ -238,11 +239,11 @@ async def test_a_provider_that_is_away_is_a_sentence(database_url: str, tmp_path
 
 
 async def test_passwords_can_be_switched_off(
-    database_url: str, tmp_path: Path, issuer: str
+    databases: Databases, tmp_path: Path, issuer: str
 ) -> None:
     """Then there is no field for one, and none is taken."""
     async with (
-        registry(database_url, tmp_path, settings_of(issuer, passwords=False)) as api,
+        registry(databases, tmp_path, settings_of(issuer, passwords=False)) as api,
         browser(api) as visitor,
     ):
         await visitor.get("/login")

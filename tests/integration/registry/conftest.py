@@ -8,15 +8,16 @@ import pytest_asyncio
 from services.registry.event_store import EventStore
 from tests.integration.registry.administration import administration
 from tests.integration.registry.api import Api, api_of
-from tests.integration.registry.house import House, house_on
+from tests.integration.registry.house import House, house_in
+from tests.support.postgres import Databases
 
 __all__ = ["administration"]
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str) -> AsyncIterator[House]:
+async def house(databases: Databases) -> AsyncIterator[House]:
     """A migrated database with one organization and one owner."""
-    async with house_on(database_url) as house:
+    async with house_in(databases) as house:
         yield house
 
 

@@ -22,8 +22,17 @@ from shared.envelope import Envelope
 from shared.events import Event, PrivateData, SecretFacts
 from shared.postgres import Pool, create_pool, migrate_database
 from tests.integration.registry.directory import FurnishedDirectory
+from tests.support.postgres import Databases
 from tests.support.tcp_proxy import TcpProxy
 from tests.unit.registry.factories import NOON, created
+
+
+@dataclass(frozen=True, slots=True)
+class Furniture:
+    """What is in a house from the beginning."""
+
+    organization: Organization
+    owner: User
 
 
 @dataclass
@@ -173,37 +182,45 @@ def without_private(envelopes: list[Envelope]) -> list[Envelope]:
     return [replace(one, private=PrivateData()) for one in envelopes]
 
 
-@asynccontextmanager
-async def database_on(postgres_url: str) -> AsyncIterator[str]:
-    """Make a database that several tests share, as `database_url` is one for a single test."""
-    name = f"test_{uuid.uuid4().hex}"
-    async with session(postgres_url) as server:
-        await server.execute(f"CREATE DATABASE {name}")
-        try:
-            yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-        finally:
-            await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@asynccontextmanager
-async def house_on(dsn: str) -> AsyncIterator[House]:
-    """Migrate an empty database and furnish it."""
+async def furnish(dsn: str) -> Furniture:
+    """Migrate an empty database, and add an organization and its owner of applications."""
     await migrate_database(dsn, SCHEMA, MIGRATIONS)
-    pool = await create_pool(dsn, size=10)
-    try:
+    async with await create_pool(dsn, size=1) as pool:
         directory = FurnishedDirectory(pool)
         organization = await directory.add_organization("Example")
         owner = await directory.add_user(
             "owner@example.com", name="Olga Owner", organizations=[organization.id]
         )
+    return Furniture(organization, owner)
+
+
+@asynccontextmanager
+async def house_in(databases: Databases) -> AsyncIterator[House]:
+    """Yield a house in a database of its own."""
+    async with databases.copy(furnish) as (dsn, furniture), house_of(dsn, furniture) as house:
+        yield house
+
+
+@asynccontextmanager
+async def house_on(dsn: str) -> AsyncIterator[House]:
+    """Migrate an empty database and furnish it."""
+    async with house_of(dsn, await furnish(dsn)) as house:
+        yield house
+
+
+@asynccontextmanager
+async def house_of(dsn: str, furniture: Furniture) -> AsyncIterator[House]:
+    """Yield a house in a database that is furnished."""
+    pool = await create_pool(dsn, size=10)
+    try:
         yield House(
             dsn,
             pool,
-            directory,
+            FurnishedDirectory(pool),
             ApplicationViews(pool),
             ApplicationLists(pool),
-            organization,
-            owner,
+            furniture.organization,
+            furniture.owner,
         )
     finally:
         pool.terminate()

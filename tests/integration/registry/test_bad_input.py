@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from tests.integration.registry.api import Api, api_of, problem
-from tests.integration.registry.house import database_on, house_on
+from tests.integration.registry.house import house_in
+from tests.support.postgres import Databases
 
 JSON = {"Content-Type": "application/json"}
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -20,11 +21,10 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def api(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+async def api(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
     """A running registry for all of these tests: what they send leaves no trace."""
     async with (
-        database_on(postgres_url) as url,
-        house_on(url) as house,
+        house_in(databases) as house,
         api_of(house, tmp_path_factory.mktemp("registry")) as running,
     ):
         yield running

@@ -17,8 +17,9 @@ from services.registry.directory_import import DirectoryImport, Summary
 from services.registry.event_store import EventStore
 from services.registry.withdrawal import withdraw
 from tests.integration.registry.directory import operator
-from tests.integration.registry.house import House, house_on
+from tests.integration.registry.house import House, house_in
 from tests.integration.registry.test_cli import printed, refusal, run
+from tests.support.postgres import Databases
 
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse battery")
 
@@ -218,17 +219,15 @@ async def test_the_audit_has_every_line_that_changed_something(house: House) -> 
 
 
 async def test_an_export_taken_elsewhere_is_the_same_directory(
-    house: House, postgres_url: str
+    house: House, databases: Databases
 ) -> None:
     """Ids included, and passwords if asked for."""
-    from tests.integration.registry.house import database_on
-
     await take(house, new("a@example.com", password_hash=HASH, administrator=True, active=False))
     assert not any("password_hash" in one for one in await exported(house))
     lines = await exported(house, with_password_hashes=True)
     assert [one.get("password_hash") for one in lines if one["kind"] == "user"] == [HASH, None]
 
-    async with database_on(postgres_url) as dsn, house_on(dsn) as other:
+    async with house_in(databases) as other:
         await other.pool.execute("TRUNCATE registry.organizations, registry.users CASCADE")
         first, second = await take(other, *lines), await take(other, *lines)
         assert (counts(first), counts(second)) == ((3, 0, 0, 0), (0, 0, 3, 0))

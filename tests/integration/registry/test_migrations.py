@@ -81,12 +81,10 @@ async def test_what_was_there_gets_its_place_and_its_keys(database_url: str) -> 
     assert found == "nightly ci"
 
 
-async def test_the_version_before_goes_on_while_the_new_schema_is_there(
-    house: House, database_url: str
-) -> None:
+async def test_the_version_before_goes_on_while_the_new_schema_is_there(house: House) -> None:
     """Its statements know no keys; what it adds and renames meanwhile is found all the same."""
     told = house.application(name="Nightly CI")
-    connection = await connect(database_url)
+    connection = await connect(house.dsn)
     try:
         await connection.execute(
             "INSERT INTO registry.applications (id, client_id, organization_id, owner_id, name,"

@@ -23,6 +23,7 @@ from shared.events import NO_PRIVATE_DATA, Event, PrivateData, TokensRevoked, su
 from shared.revocation import TokenRevocation
 from shared.server import Server, bind
 from shared.service_credential import is_presented, load_or_create
+from shared.trust import trusted
 from shared.usage import UsageReport
 from shared.web import json_response
 from tests.support.eventually import eventually
@@ -217,7 +218,7 @@ class House:
         """Serve the token service; yield a client of it."""
         async with (
             serving(create_app(self.settings(**settings)), self.port),
-            httpx.AsyncClient(base_url=self.url, trust_env=False) as http,
+            httpx.AsyncClient(verify=trusted(), base_url=self.url, trust_env=False) as http,
         ):
             yield http
 
