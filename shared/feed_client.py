@@ -40,6 +40,8 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     locale: str
     active: bool
+    # An older registry does not tell it.
+    time_zone: str = "UTC"
 
 
 class FeedClient:
@@ -78,7 +80,7 @@ class FeedClient:
         return _decode(SnapshotHead, response.content)
 
     async def recipient(self, user_id: str) -> Recipient | None:
-        """Return a user's present name, address and locale, or None when there is no such user."""
+        """Return a user as they are now, or None when there is no such user."""
         try:
             response = await self._get(f"/internal/recipients/{user_id}", {})
         except _NotFound:

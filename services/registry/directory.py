@@ -73,6 +73,7 @@ class User:
     email: str
     name: str
     locale: str
+    time_zone: str = "UTC"
     active: bool
     administrator: bool
     created_at: datetime
@@ -223,6 +224,7 @@ def user_of(row: asyncpg.Record) -> User:
         email=row["email"],
         name=row["name"],
         locale=row["locale"],
+        time_zone=row["time_zone"],
         active=row["active"],
         administrator=row["administrator"],
         created_at=row["created_at"],
@@ -251,7 +253,8 @@ _ORGANIZATION = (
     + " WHERE o.id = $1 OR o.name = $2 ORDER BY (o.id = $1) DESC NULLS LAST LIMIT 1"
 )
 SELECT_USERS = """
-SELECT u.id, u.email, u.name, u.locale, u.active, u.administrator, u.created_at, u.version,
+SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.active, u.administrator, u.created_at,
+       u.version,
        ARRAY (SELECT (o.id, o.name, o.global_access, o.active, o.created_at, o.version)
                 FROM registry.memberships   m
                 JOIN registry.organizations o ON o.id = m.organization_id
@@ -261,7 +264,9 @@ SELECT u.id, u.email, u.name, u.locale, u.active, u.administrator, u.created_at,
 """
 _USERS = SELECT_USERS + " ORDER BY lower(u.email)"
 _USER = SELECT_USERS + " WHERE u.id = $1 OR lower(u.email) = lower($2)"
-_RECIPIENT = "SELECT id::text AS id, email, name, locale, active FROM registry.users WHERE id = $1"
+_RECIPIENT = """
+SELECT id::text AS id, email, name, locale, time_zone, active FROM registry.users WHERE id = $1
+"""
 # Each with a look-up of its own, as for one alone: that uses the indexes.
 _ASKED = "SELECT r.reference, found.* FROM unnest($1::text[], $2::uuid[]) AS r (reference, id)"
 _USERS_BY = f"""{_ASKED} CROSS JOIN LATERAL (

@@ -72,6 +72,7 @@ class NewUser:
     organizations: Sequence[str]
     administrator: bool = False
     locale: str = "en"
+    time_zone: str = "UTC"
     password: str | None = field(default=None, repr=False)
 
 
@@ -138,6 +139,7 @@ class DirectoryChanges:
                 email=new.email,
                 name=new.name,
                 locale=new.locale,
+                time_zone=new.time_zone,
                 administrator=new.administrator,
                 organizations=organizations,
                 password_hash=password_hash,

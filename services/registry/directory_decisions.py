@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from services.registry.directory import FieldUnusable, Organization, User
+from services.registry.time_zones import is_time_zone
 
 # RFC 5321, section 4.5.3.1.3, less the angle brackets.
 ADDRESS_LIMIT = 254
@@ -20,7 +21,7 @@ _ADDRESS = re.compile(f"{_PART}@{_PART}")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LOCALE = re.compile(r"[a-z]{2,3}([_-][A-Z]{2})?")
 # Of these the audit keeps the values; of name, address and password only that they changed.
-_IMPERSONAL = ("locale", "administrator")
+_IMPERSONAL = ("locale", "time_zone", "administrator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class UserChange:
     email: str | None = None
     name: str | None = None
     locale: str | None = None
+    time_zone: str | None = None
     administrator: bool | None = None
     active: bool | None = None
     organizations: tuple[Organization, ...] | None = None
@@ -105,6 +107,7 @@ def add_user(id_: str, new: UserChange, *, now: datetime) -> tuple[User, list[Fa
         email=clean_address(new.email),
         name=_clean_name(new.name, "user's name"),
         locale=_clean_locale("en" if new.locale is None else new.locale),
+        time_zone="UTC" if new.time_zone is None else _clean_time_zone(new.time_zone),
         active=new.active is not False,
         administrator=bool(new.administrator),
         created_at=now,
@@ -113,6 +116,7 @@ def add_user(id_: str, new: UserChange, *, now: datetime) -> tuple[User, list[Fa
     )
     to = {
         "locale": added.locale,
+        "time_zone": added.time_zone,
         "administrator": added.administrator,
         "active": added.active,
         "organizations": [one.id for one in organizations],
@@ -130,6 +134,7 @@ def change_user(before: User, change: UserChange) -> tuple[User, list[Fact]]:
         "email": None if change.email is None else clean_address(change.email),
         "name": None if change.name is None else _clean_name(change.name, "user's name"),
         "locale": None if change.locale is None else _clean_locale(change.locale),
+        "time_zone": None if change.time_zone is None else _clean_time_zone(change.time_zone),
         "administrator": change.administrator,
     }
     different = _different(before, wanted)
@@ -176,6 +181,15 @@ def _clean_locale(locale: str) -> str:
     if not _LOCALE.fullmatch(locale):
         raise FieldUnusable("A locale looks like en, de or fr_CA.", "locale")
     return locale
+
+
+def _clean_time_zone(name: str) -> str:
+    if not is_time_zone(name):
+        raise FieldUnusable(
+            "A time zone has a name of the IANA database, such as UTC or Europe/Berlin.",
+            "time_zone",
+        )
+    return name
 
 
 def _at_least_one(organizations: Iterable[Organization]) -> tuple[Organization, ...]:

@@ -38,6 +38,7 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     email: str
     locale: str
+    time_zone: str
     active: bool
     administrator: bool
     organizations: list[Named]
@@ -143,6 +144,7 @@ def user_view(user: User, actor: Actor) -> UserView:
         name=user.name,
         email=user.email,
         locale=user.locale,
+        time_zone=user.time_zone,
         active=user.active,
         administrator=user.administrator,
         organizations=[

@@ -137,6 +137,7 @@ def _values(user: User, password_hash: str | None) -> tuple[object, ...]:
         user.email,
         user.name,
         user.locale,
+        user.time_zone,
         user.administrator,
         user.active,
         password_hash,
@@ -173,15 +174,15 @@ UPDATE registry.organizations
  WHERE id = $1
 """
 _ADD_USERS = """
-INSERT INTO registry.users (id, email, name, locale, administrator, active, password_hash,
-                            version, created_at)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::boolean[],
-                     $7::text[], $8::integer[], $9::timestamptz[])
+INSERT INTO registry.users (id, email, name, locale, time_zone, administrator, active,
+                            password_hash, version, created_at)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[],
+                     $7::boolean[], $8::text[], $9::integer[], $10::timestamptz[])
 """
 _UPDATE_USER = """
 UPDATE registry.users
-   SET email = $2, name = $3, locale = $4, administrator = $5, active = $6,
-       password_hash = coalesce($7, password_hash), version = $8
+   SET email = $2, name = $3, locale = $4, time_zone = $5, administrator = $6, active = $7,
+       password_hash = coalesce($8, password_hash), version = $9
  WHERE id = $1
 """
 _JOIN = """

@@ -105,7 +105,7 @@ def may_add_user(actor: Actor, *, administrator: bool, organizations: frozenset[
 
 
 def may_change_user(actor: Actor, person: Person) -> bool:
-    """Change name, address and locale, enable; whoever is somewhere else too is not theirs alone.
+    """Change what is known of them, enable; whoever is somewhere else too is not theirs alone.
 
     An administrator's address is a way to their rights, so administrators are changed from above.
     """
