@@ -44,6 +44,12 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
 
 
+class Administrators(msgspec.Struct, frozen=True):
+    """The ids of the active users who administer an organization."""
+
+    administrators: tuple[str, ...]
+
+
 class FeedClient:
     """A connection to the registry. Every call raises RegistryUnavailable or RegistryRefused."""
 
@@ -86,6 +92,15 @@ class FeedClient:
         except _NotFound:
             return None
         return _decode(Recipient, response.content)
+
+    async def administrators(self, organization_id: str) -> tuple[str, ...]:
+        """Return the ids of the active users who administer an organization now.
+
+        An organization that is unknown has none; a registry that does not know the question is
+        unavailable, so that nobody takes it for one without administrators.
+        """
+        response = await self._get(f"/internal/organizations/{organization_id}/administrators", {})
+        return _decode(Administrators, response.content).administrators
 
     async def report_usage(self, report: UsageReport) -> None:
         """Hand in a report of usage; the same one again is counted once.
