@@ -150,7 +150,19 @@ async def _found(deliveries: Deliveries, delivery_id: str) -> Row:
     return row
 
 
-def _run(context: typer.Context, work: Callable[[Deliveries], Coroutine[Any, Any, T]]) -> T:
+def forget(context: typer.Context, user_id: str, remedy: str) -> int:
+    """Blank and withhold what was to be said to a person; return how many were withheld.
+
+    What goes wrong becomes one line, the remedy at its end.
+    """
+    return _run(context, lambda deliveries: deliveries.forget(user_id), remedy)
+
+
+def _run(
+    context: typer.Context,
+    work: Callable[[Deliveries], Coroutine[Any, Any, T]],
+    remedy: str = "",
+) -> T:
     """Do the work; whatever is refused becomes one line and status 1."""
     settings: Settings = context.obj
 
@@ -166,6 +178,7 @@ def _run(context: typer.Context, work: Callable[[Deliveries], Coroutine[Any, Any
     try:
         return asyncio.run(with_deliveries())
     except (DatabaseError, LookupError) as error:
-        fail(str(error))
+        fail(f"{error}{remedy}")
     except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
-        fail(f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}")
+        reason = f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}"
+        fail(f"{reason}{remedy}")

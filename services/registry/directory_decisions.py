@@ -155,6 +155,23 @@ def change_user(before: User, change: UserChange) -> tuple[User, list[Fact]]:
     return replace(before, **different, version=before.version + 1), facts
 
 
+def erase_user(before: User) -> tuple[User, list[Fact]]:
+    """Return what is left of a user whose personal data are erased: an id that owns things."""
+    erased = replace(
+        before,
+        # No name under .invalid can ever be a mail server's (RFC 6761).
+        email=f"{before.id}@erased.invalid",
+        name="Erased user",
+        locale="en",
+        time_zone="UTC",
+        administrator=False,
+        active=False,
+    )
+    if erased == before:
+        return before, []
+    return replace(erased, version=before.version + 1), [_of(before, "erased", {})]
+
+
 def clean_address(email: str) -> str:
     """Return an address as it is kept. Raises FieldUnusable."""
     email = email.strip()
