@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 
 import aiosmtplib
+import aiosmtplib.protocol
 
 from services.notifier.smtp_access import Access, Login, access_of
 from shared.config import Smtp
@@ -134,9 +135,7 @@ class Mailer:
             client.protocol.write(_dotted(content))
         self.in_doubt = True
         try:
-            answer = await client.protocol.read_response(
-                timeout=self._settings.answer_timeout.total_seconds()
-            )
+            answer = await self._answer(client.protocol)
         except _LOST as error:
             self.in_doubt = False
             message = f"no usable answer after the mail was handed over ({type(error).__name__})"
@@ -144,6 +143,10 @@ class Mailer:
         self.in_doubt = False
         if not 200 <= answer.code < 300:
             raise _judged(answer.code, answer.message)
+
+    async def _answer(self, protocol: aiosmtplib.protocol.SMTPProtocol) -> aiosmtplib.SMTPResponse:
+        """Return the answer to the final dot; for this one the server may take its time."""
+        return await protocol.read_response(timeout=self._settings.answer_timeout.total_seconds())
 
     async def close(self) -> None:
         """Take leave of the server, if it answers at once."""
