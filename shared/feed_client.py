@@ -1,6 +1,6 @@
 """The registry's internal interface, as token service and notifier call it."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -93,6 +93,16 @@ class FeedClient:
             return None
         return _decode(Recipient, response.content)
 
+    async def recipients(self, user_ids: Sequence[str]) -> dict[str, Recipient]:
+        """Return those of these users that there are, by id, in one answer."""
+        try:
+            response = await self._get("/internal/recipients", {"id": list(user_ids)})
+        except _NotFound:
+            # An older registry, during an upgrade.
+            found = [await self.recipient(one) for one in user_ids]
+            return {one.id: one for one in found if one is not None}
+        return {one.id: one for one in _decode(list[Recipient], response.content)}
+
     async def administrators(self, organization_id: str) -> tuple[str, ...]:
         """Return the ids of the active users who administer an organization now.
 
@@ -143,7 +153,7 @@ class FeedClient:
     async def _get(
         self,
         path: str,
-        parameters: Mapping[str, str | int | float],
+        parameters: Mapping[str, str | int | float | list[str]],
         *,
         seconds: float = ANSWER_SECONDS,
     ) -> httpx.Response:

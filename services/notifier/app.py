@@ -16,6 +16,7 @@ from services.notifier.domain import RULES
 from services.notifier.intake import Intake, Recorder
 from services.notifier.openapi import openapi_route
 from services.notifier.outgoing import Outgoing
+from services.notifier.recipients import Recipients
 from services.notifier.rendering import Renderer
 from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
@@ -90,7 +91,9 @@ def create_app(settings: Settings) -> Starlette:
                 lifetime=settings.longest_token,
                 max_staleness=settings.token.max_staleness,
             )
-            senders = Senders(settings.notifier, deliveries, feed, renderer)
+            recipients = Recipients(feed)
+            stack.push_async_callback(recipients.aclose)
+            senders = Senders(settings.notifier, deliveries, recipients, renderer)
             recorder = Recorder(
                 deliveries,
                 RULES,

@@ -1,5 +1,6 @@
 """What every mail of ours has besides its content: whose list it is, and a signature."""
 
+import secrets
 import time
 from email.message import EmailMessage
 
@@ -19,6 +20,10 @@ class Outgoing:
         """Return the mail with its line ends."""
         # RFC 2919: by it readers sort our mail, whatever its subject.
         message["List-Id"] = f"<{self._list_id}>"
+        if message.is_multipart():
+            # Quoted-printable never has `=_` (RFC 2045, section 6.7): no need to search the parts
+            # for a boundary that is not in them.
+            message.set_boundary(f"=_{secrets.token_hex(16)}")
         content = message.as_bytes()
         # A third of a millisecond: not worth a thread.
         return (

@@ -182,8 +182,13 @@ class Directory:
 
     async def recipient(self, user_id: str) -> Recipient | None:
         """Return whom to write to, or None when there is no such user."""
-        row = await self._source.fetchrow(_RECIPIENT, uuid_of(user_id))
-        return None if row is None else Recipient(**dict(row))
+        found = await self.recipients([user_id])
+        return found[0] if found else None
+
+    async def recipients(self, user_ids: Iterable[str]) -> list[Recipient]:
+        """Return those of these users that there are."""
+        known = [one for one in map(uuid_of, user_ids) if one is not None]
+        return [Recipient(**dict(row)) for row in await self._source.fetch(_RECIPIENTS, known)]
 
     async def administrators(self, organization_id: str) -> list[str]:
         """Return the ids of the active users who administer an organization.
@@ -272,8 +277,10 @@ SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.active, u.administrator, 
 """
 _USERS = SELECT_USERS + " ORDER BY lower(u.email)"
 _USER = SELECT_USERS + " WHERE u.id = $1 OR lower(u.email) = lower($2)"
-_RECIPIENT = """
-SELECT id::text AS id, email, name, locale, time_zone, active FROM registry.users WHERE id = $1
+_RECIPIENTS = """
+SELECT id::text AS id, email, name, locale, time_zone, active
+  FROM registry.users
+ WHERE id = ANY ($1::uuid[])
 """
 # What `permissions.administers` says of each, asked of all at once.
 _ADMINISTRATORS = """

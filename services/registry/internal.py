@@ -24,6 +24,7 @@ from shared.usage import UsageReport
 from shared.web import json_response, read_body
 
 LIMIT = 10_000
+RECIPIENTS = 100
 WAIT_SECONDS = 60.0
 REPORT_BYTES = 1_000_000
 REVOCATION_BYTES = 4096
@@ -56,6 +57,7 @@ class InternalApi:
             Route("/internal/feed", self.feed, methods=["GET"]),
             Route("/internal/feed/head", self.head, methods=["GET"]),
             Route("/internal/snapshot", self.snapshot, methods=["GET"]),
+            Route("/internal/recipients", self.recipients, methods=["GET"]),
             Route("/internal/recipients/{id}", self.recipient, methods=["GET"]),
             Route(
                 "/internal/organizations/{id}/administrators", self.administrators, methods=["GET"]
@@ -95,6 +97,15 @@ class InternalApi:
         if recipient is None:
             raise Problem(404, "There is no such user.")
         return json_response(recipient, headers={"Cache-Control": "no-store"})
+
+    async def recipients(self, request: Request) -> Response:
+        """Return whom to write to, of the users with one of these ids."""
+        self._authenticate(request)
+        asked = request.query_params.getlist("id")
+        if len(asked) > RECIPIENTS:
+            raise Problem(400, f"Ask for at most {RECIPIENTS} users at once.")
+        found = await self._directory.recipients(asked)
+        return json_response(found, headers={"Cache-Control": "no-store"})
 
     async def administrators(self, request: Request) -> Response:
         """Return who administers an organization; nobody does so where there is none."""

@@ -71,7 +71,7 @@ async def test_a_person_is_erased_everywhere_and_their_applications_withdrawn(
         for state in ("sent", "parked"):
             claim = await deliveries.claim(uuid.uuid4(), timedelta(minutes=1))
             assert claim is not None
-            await deliveries.settle(claim, Verdict(state=state, reason=WORDS))  # type: ignore[arg-type]
+            await deliveries.settle(claim, Verdict(state=state, reason=WORDS))
         events = await house.positions()
 
         # The notifier's database is away: what is done is done, and the rest is said.

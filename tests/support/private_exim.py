@@ -97,8 +97,7 @@ class PrivateExim:
     @property
     def messages(self) -> list[EmailMessage]:
         """The same, parsed."""
-        parsed = [message_from_bytes(one, policy=policy.default) for one in self.taken]
-        return [one for one in parsed if isinstance(one, EmailMessage)]
+        return [message_from_bytes(one, policy=policy.default) for one in self.taken]
 
     async def __aenter__(self) -> Self:
         self._server = self._started()

@@ -94,6 +94,8 @@ async def test_a_recipient_is_told_to_our_own_services(api: Api, client: FeedCli
     assert recipient.email == "owner@example.com"
     assert await client.recipient("00000000-0000-0000-0000-000000000000") is None
     assert await client.recipient("junk") is None
+    asked = ["junk", api.house.owner.id, "00000000-0000-0000-0000-000000000000"]
+    assert await client.recipients(asked) == {recipient.id: recipient}
 
 
 async def test_the_administrators_of_an_organization_are_told(api: Api, client: FeedClient) -> None:
@@ -137,6 +139,7 @@ async def test_the_administrators_of_an_organization_are_told(api: Api, client: 
         "/internal/feed/head",
         "/internal/snapshot",
         "/internal/recipients/x",
+        "/internal/recipients?id=x",
         "/internal/organizations/x/administrators",
     ],
 )
