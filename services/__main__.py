@@ -24,7 +24,7 @@ COMMANDS = {
     "notifier": "services.notifier.cli:notifier",
     "keys": "services.token.cli:keys",
     "organizations": "services.registry.organizations_cli:organizations",
-    "users": "services.registry.users_cli:users",
+    "users": "services.erasure:users",
     "directory": "services.registry.directory_cli:directory",
     "applications": "services.registry.applications_cli:applications",
     "events": "services.registry.events_cli:events",

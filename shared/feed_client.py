@@ -1,6 +1,6 @@
 """The registry's internal interface, as token service and notifier call it."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -41,6 +41,14 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     locale: str
     active: bool
+    # An older registry does not tell it.
+    time_zone: str = "UTC"
+
+
+class Administrators(msgspec.Struct, frozen=True):
+    """The ids of the active users who administer an organization."""
+
+    administrators: tuple[str, ...]
 
 
 class FeedClient:
@@ -80,12 +88,31 @@ class FeedClient:
         return _decode(SnapshotHead, response.content)
 
     async def recipient(self, user_id: str) -> Recipient | None:
-        """Return a user's present name, address and locale, or None when there is no such user."""
+        """Return a user as they are now, or None when there is no such user."""
         try:
             response = await self._get(f"/internal/recipients/{user_id}", {})
         except _NotFound:
             return None
         return _decode(Recipient, response.content)
+
+    async def recipients(self, user_ids: Sequence[str]) -> dict[str, Recipient]:
+        """Return those of these users that there are, by id, in one answer."""
+        try:
+            response = await self._get("/internal/recipients", {"id": list(user_ids)})
+        except _NotFound:
+            # An older registry, during an upgrade.
+            found = [await self.recipient(one) for one in user_ids]
+            return {one.id: one for one in found if one is not None}
+        return {one.id: one for one in _decode(list[Recipient], response.content)}
+
+    async def administrators(self, organization_id: str) -> tuple[str, ...]:
+        """Return the ids of the active users who administer an organization now.
+
+        An organization that is unknown has none; a registry that does not know the question is
+        unavailable, so that nobody takes it for one without administrators.
+        """
+        response = await self._get(f"/internal/organizations/{organization_id}/administrators", {})
+        return _decode(Administrators, response.content).administrators
 
     async def report_usage(self, report: UsageReport) -> None:
         """Hand in a report of usage; the same one again is counted once.
@@ -128,7 +155,7 @@ class FeedClient:
     async def _get(
         self,
         path: str,
-        parameters: Mapping[str, str | int | float],
+        parameters: Mapping[str, str | int | float | list[str]],
         *,
         seconds: float = ANSWER_SECONDS,
     ) -> httpx.Response:

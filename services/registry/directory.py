@@ -73,6 +73,7 @@ class User:
     email: str
     name: str
     locale: str
+    time_zone: str = "UTC"
     active: bool
     administrator: bool
     created_at: datetime
@@ -181,8 +182,21 @@ class Directory:
 
     async def recipient(self, user_id: str) -> Recipient | None:
         """Return whom to write to, or None when there is no such user."""
-        row = await self._source.fetchrow(_RECIPIENT, uuid_of(user_id))
-        return None if row is None else Recipient(**dict(row))
+        found = await self.recipients([user_id])
+        return found[0] if found else None
+
+    async def recipients(self, user_ids: Iterable[str]) -> list[Recipient]:
+        """Return those of these users that there are."""
+        known = [one for one in map(uuid_of, user_ids) if one is not None]
+        return [Recipient(**dict(row)) for row in await self._source.fetch(_RECIPIENTS, known)]
+
+    async def administrators(self, organization_id: str) -> list[str]:
+        """Return the ids of the active users who administer an organization.
+
+        Those who do by global access are among them, as in permissions.administers.
+        """
+        rows = await self._source.fetch(_ADMINISTRATORS, uuid_of(organization_id))
+        return [row["id"] for row in rows]
 
 
 def is_storable(text: str) -> bool:
@@ -223,6 +237,7 @@ def user_of(row: asyncpg.Record) -> User:
         email=row["email"],
         name=row["name"],
         locale=row["locale"],
+        time_zone=row["time_zone"],
         active=row["active"],
         administrator=row["administrator"],
         created_at=row["created_at"],
@@ -251,7 +266,8 @@ _ORGANIZATION = (
     + " WHERE o.id = $1 OR o.name = $2 ORDER BY (o.id = $1) DESC NULLS LAST LIMIT 1"
 )
 SELECT_USERS = """
-SELECT u.id, u.email, u.name, u.locale, u.active, u.administrator, u.created_at, u.version,
+SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.active, u.administrator, u.created_at,
+       u.version,
        ARRAY (SELECT (o.id, o.name, o.global_access, o.active, o.created_at, o.version)
                 FROM registry.memberships   m
                 JOIN registry.organizations o ON o.id = m.organization_id
@@ -261,7 +277,21 @@ SELECT u.id, u.email, u.name, u.locale, u.active, u.administrator, u.created_at,
 """
 _USERS = SELECT_USERS + " ORDER BY lower(u.email)"
 _USER = SELECT_USERS + " WHERE u.id = $1 OR lower(u.email) = lower($2)"
-_RECIPIENT = "SELECT id::text AS id, email, name, locale, active FROM registry.users WHERE id = $1"
+_RECIPIENTS = """
+SELECT id::text AS id, email, name, locale, time_zone, active
+  FROM registry.users
+ WHERE id = ANY ($1::uuid[])
+"""
+# What `permissions.administers` says of each, asked of all at once.
+_ADMINISTRATORS = """
+SELECT u.id::text AS id
+  FROM registry.users u
+ WHERE u.active AND u.administrator
+   AND EXISTS (SELECT FROM registry.memberships   m
+                      JOIN registry.organizations o ON o.id = m.organization_id
+                     WHERE m.user_id = u.id AND o.active AND (o.id = $1 OR o.global_access))
+ ORDER BY u.id
+"""
 # Each with a look-up of its own, as for one alone: that uses the indexes.
 _ASKED = "SELECT r.reference, found.* FROM unnest($1::text[], $2::uuid[]) AS r (reference, id)"
 _USERS_BY = f"""{_ASKED} CROSS JOIN LATERAL (

@@ -27,6 +27,17 @@ Locale = Annotated[
         {"type": "string", "pattern": "^[a-z]{2,3}([_-][A-Z]{2})?$", "examples": ["en", "de_AT"]}
     ),
 ]
+TimeZone = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": 64,
+            "description": "A name of the IANA database",
+            "examples": ["UTC", "Europe/Berlin"],
+        }
+    ),
+]
 Password = Annotated[
     str,
     WithJsonSchema(
@@ -71,6 +82,7 @@ class UserBody(Body):
     email: Address
     organizations: Annotated[list[Reference], Field(min_length=1, max_length=100)]
     locale: Locale = "en"
+    time_zone: TimeZone = "UTC"
     administrator: bool = False
     password: Annotated[Password | None, Field(repr=False)] = None
 
@@ -81,4 +93,5 @@ class UserPatch(Body):
     name: Name = _may_be_left_out()
     email: Address = _may_be_left_out()
     locale: Locale = _may_be_left_out()
+    time_zone: TimeZone = _may_be_left_out()
     administrator: bool = _may_be_left_out()

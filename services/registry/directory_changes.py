@@ -72,6 +72,7 @@ class NewUser:
     organizations: Sequence[str]
     administrator: bool = False
     locale: str = "en"
+    time_zone: str = "UTC"
     password: str | None = field(default=None, repr=False)
 
 
@@ -138,6 +139,7 @@ class DirectoryChanges:
                 email=new.email,
                 name=new.name,
                 locale=new.locale,
+                time_zone=new.time_zone,
                 administrator=new.administrator,
                 organizations=organizations,
                 password_hash=password_hash,
@@ -186,6 +188,16 @@ class DirectoryChanges:
         """Give a user another password. Raises FieldUnusable."""
         change = UserChange(password_hash=await _hashed(password))
         return await self.change_user(user_id, change, author)
+
+    async def erase_user(self, user_id: str, author: Author) -> User:
+        """Erase what is known of a person, for good; for the operator alone."""
+        async with writing(self._pool) as connection:
+            before = await Directory(connection).visible_user(user_id, None)
+            after, facts = decisions.erase_user(before)
+            if facts:
+                write = UserWrite(before=before, after=after, facts=facts, erased=True)
+                await write_users(connection, [write], author.context)
+            return after
 
     async def join(
         self,

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from services.registry.directory import FieldUnusable, Organization, User
+from services.registry.time_zones import is_time_zone
 
 # RFC 5321, section 4.5.3.1.3, less the angle brackets.
 ADDRESS_LIMIT = 254
@@ -19,7 +20,8 @@ _ADDRESS = re.compile(f"{_PART}@{_PART}")
 # Half a character (U+D800 to U+DFFF) comes from an argument that is not UTF-8.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LOCALE = re.compile(r"[a-z]{2,3}([_-][A-Z]{2})?")
-# Of these the audit keeps the values; of name, address and password only that they changed.
+# Of these the audit keeps the values; of all else, which tells who or where a person is, only that
+# it changed.
 _IMPERSONAL = ("locale", "administrator")
 
 
@@ -49,6 +51,7 @@ class UserChange:
     email: str | None = None
     name: str | None = None
     locale: str | None = None
+    time_zone: str | None = None
     administrator: bool | None = None
     active: bool | None = None
     organizations: tuple[Organization, ...] | None = None
@@ -105,6 +108,7 @@ def add_user(id_: str, new: UserChange, *, now: datetime) -> tuple[User, list[Fa
         email=clean_address(new.email),
         name=_clean_name(new.name, "user's name"),
         locale=_clean_locale("en" if new.locale is None else new.locale),
+        time_zone="UTC" if new.time_zone is None else _clean_time_zone(new.time_zone),
         active=new.active is not False,
         administrator=bool(new.administrator),
         created_at=now,
@@ -130,6 +134,7 @@ def change_user(before: User, change: UserChange) -> tuple[User, list[Fact]]:
         "email": None if change.email is None else clean_address(change.email),
         "name": None if change.name is None else _clean_name(change.name, "user's name"),
         "locale": None if change.locale is None else _clean_locale(change.locale),
+        "time_zone": None if change.time_zone is None else _clean_time_zone(change.time_zone),
         "administrator": change.administrator,
     }
     different = _different(before, wanted)
@@ -148,6 +153,23 @@ def change_user(before: User, change: UserChange) -> tuple[User, list[Fact]]:
     if not facts:
         return before, []
     return replace(before, **different, version=before.version + 1), facts
+
+
+def erase_user(before: User) -> tuple[User, list[Fact]]:
+    """Return what is left of a user whose personal data are erased: an id that owns things."""
+    erased = replace(
+        before,
+        # No name under .invalid can ever be a mail server's (RFC 6761).
+        email=f"{before.id}@erased.invalid",
+        name="Erased user",
+        locale="en",
+        time_zone="UTC",
+        administrator=False,
+        active=False,
+    )
+    if erased == before:
+        return before, []
+    return replace(erased, version=before.version + 1), [_of(before, "erased", {})]
 
 
 def clean_address(email: str) -> str:
@@ -176,6 +198,15 @@ def _clean_locale(locale: str) -> str:
     if not _LOCALE.fullmatch(locale):
         raise FieldUnusable("A locale looks like en, de or fr_CA.", "locale")
     return locale
+
+
+def _clean_time_zone(name: str) -> str:
+    if not is_time_zone(name):
+        raise FieldUnusable(
+            "A time zone has a name of the IANA database, such as UTC or Europe/Berlin.",
+            "time_zone",
+        )
+    return name
 
 
 def _at_least_one(organizations: Iterable[Organization]) -> tuple[Organization, ...]:

@@ -177,6 +177,7 @@ class Users:
             email=address,
             name=_given(line.name),
             locale=_given(line.locale),
+            time_zone=_given(line.time_zone),
             administrator=_given(line.administrator),
             active=_given(line.active),
             organizations=None if references is None else self.organizations.choose(references),

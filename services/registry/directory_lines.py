@@ -40,6 +40,7 @@ class UserLine(msgspec.Struct, tag_field="kind", tag="user", forbid_unknown_fiel
     id: UUID | UnsetType = UNSET
     name: str | UnsetType = UNSET
     locale: str | UnsetType = UNSET
+    time_zone: str | UnsetType = UNSET
     active: bool | UnsetType = UNSET
     administrator: bool | UnsetType = UNSET
     organizations: list[str | ById] | UnsetType = UNSET
@@ -100,6 +101,7 @@ def user_line(user: User, password_hash: str | None = None) -> bytes:
         "email": user.email,
         "name": user.name,
         "locale": user.locale,
+        "time_zone": user.time_zone,
         "active": user.active,
         "administrator": user.administrator,
         "organizations": [{"id": one.id, "name": one.name} for one in user.organizations],

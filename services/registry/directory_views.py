@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from services.registry.cursors import cursor_of, place_of
 from services.registry.directory import (
     SELECT_ORGANIZATIONS,
     SELECT_USERS,
@@ -17,6 +16,7 @@ from services.registry.directory import (
 )
 from services.registry.permissions import Actor, may_see_organization, rules_all
 from services.registry.views import Moment, Named
+from shared.cursors import cursor_of, place_of
 from shared.postgres import Pool
 
 
@@ -38,6 +38,7 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     email: str
     locale: str
+    time_zone: str
     active: bool
     administrator: bool
     organizations: list[Named]
@@ -143,6 +144,7 @@ def user_view(user: User, actor: Actor) -> UserView:
         name=user.name,
         email=user.email,
         locale=user.locale,
+        time_zone=user.time_zone,
         active=user.active,
         administrator=user.administrator,
         organizations=[

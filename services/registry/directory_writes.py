@@ -32,12 +32,16 @@ class OrganizationWrite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserWrite:
-    """What becomes of a user; without a `password_hash` the password stays as it is."""
+    """What becomes of a user; without a `password_hash` the password stays as it is.
+
+    `erased` takes it away, so that nobody can log in.
+    """
 
     before: User | None
     after: User
     facts: Sequence[Fact]
     password_hash: str | None = field(default=None, repr=False)
+    erased: bool = False
 
 
 @asynccontextmanager
@@ -101,6 +105,8 @@ async def _write_people(connection: Connection, writes: Sequence[UserWrite]) -> 
         await connection.executemany(
             _UPDATE_USER, [_values(one.after, one.password_hash) for one in changed]
         )
+        if erased := [one.after.id for one in changed if one.erased]:
+            await connection.execute(_TAKE_PASSWORDS, erased)
     new = [one for one in writes if one.before is None]
     if new:
         columns = zip(*(_values(one.after, one.password_hash) for one in new), strict=True)
@@ -137,6 +143,7 @@ def _values(user: User, password_hash: str | None) -> tuple[object, ...]:
         user.email,
         user.name,
         user.locale,
+        user.time_zone,
         user.administrator,
         user.active,
         password_hash,
@@ -173,17 +180,18 @@ UPDATE registry.organizations
  WHERE id = $1
 """
 _ADD_USERS = """
-INSERT INTO registry.users (id, email, name, locale, administrator, active, password_hash,
-                            version, created_at)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::boolean[],
-                     $7::text[], $8::integer[], $9::timestamptz[])
+INSERT INTO registry.users (id, email, name, locale, time_zone, administrator, active,
+                            password_hash, version, created_at)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[],
+                     $7::boolean[], $8::text[], $9::integer[], $10::timestamptz[])
 """
 _UPDATE_USER = """
 UPDATE registry.users
-   SET email = $2, name = $3, locale = $4, administrator = $5, active = $6,
-       password_hash = coalesce($7, password_hash), version = $8
+   SET email = $2, name = $3, locale = $4, time_zone = $5, administrator = $6, active = $7,
+       password_hash = coalesce($8, password_hash), version = $9
  WHERE id = $1
 """
+_TAKE_PASSWORDS = "UPDATE registry.users SET password_hash = NULL WHERE id = ANY ($1::uuid[])"
 _JOIN = """
 INSERT INTO registry.memberships (user_id, organization_id)
 SELECT * FROM unnest($1::uuid[], $2::uuid[])

@@ -1,4 +1,4 @@
-"""`/internal/…`: the feed, the snapshot and the recipients, for the services of this house only."""
+"""`/internal/…`: the feed, the snapshot and whom to write to, for our own services only."""
 
 import uuid
 
@@ -15,6 +15,7 @@ from services.registry.event_store import EventStore
 from services.registry.feed import Feed, snapshot
 from services.registry.handlers import Context, change_application
 from services.registry.usage import UsageRecords
+from shared.feed_client import Administrators
 from shared.postgres import Pool
 from shared.problem import FieldError, Problem
 from shared.revocation import TokenRevocation
@@ -23,6 +24,7 @@ from shared.usage import UsageReport
 from shared.web import json_response, read_body
 
 LIMIT = 10_000
+RECIPIENTS = 100
 WAIT_SECONDS = 60.0
 REPORT_BYTES = 1_000_000
 REVOCATION_BYTES = 4096
@@ -55,7 +57,11 @@ class InternalApi:
             Route("/internal/feed", self.feed, methods=["GET"]),
             Route("/internal/feed/head", self.head, methods=["GET"]),
             Route("/internal/snapshot", self.snapshot, methods=["GET"]),
+            Route("/internal/recipients", self.recipients, methods=["GET"]),
             Route("/internal/recipients/{id}", self.recipient, methods=["GET"]),
+            Route(
+                "/internal/organizations/{id}/administrators", self.administrators, methods=["GET"]
+            ),
             Route("/internal/usage", self.usage, methods=["POST"]),
             Route("/internal/revocations", self.revoke_token, methods=["POST"]),
         ]
@@ -91,6 +97,22 @@ class InternalApi:
         if recipient is None:
             raise Problem(404, "There is no such user.")
         return json_response(recipient, headers={"Cache-Control": "no-store"})
+
+    async def recipients(self, request: Request) -> Response:
+        """Return whom to write to, of the users with one of these ids."""
+        self._authenticate(request)
+        asked = request.query_params.getlist("id")
+        if len(asked) > RECIPIENTS:
+            raise Problem(400, f"Ask for at most {RECIPIENTS} users at once.")
+        found = await self._directory.recipients(asked)
+        return json_response(found, headers={"Cache-Control": "no-store"})
+
+    async def administrators(self, request: Request) -> Response:
+        """Return who administers an organization; nobody does so where there is none."""
+        self._authenticate(request)
+        found = await self._directory.administrators(request.path_params["id"])
+        told = Administrators(administrators=tuple(found))
+        return json_response(told, headers={"Cache-Control": "no-store"})
 
     async def usage(self, request: Request) -> Response:
         """Take a report of usage."""

@@ -30,6 +30,9 @@ def add_user(
     *,
     administrator: Annotated[bool, typer.Option("--administrator")] = False,
     locale: Annotated[str, typer.Option(help="Language of mail, such as en or de.")] = "en",
+    time_zone: Annotated[
+        str, typer.Option(help="Of times in mail, such as Europe/Berlin.")
+    ] = "UTC",
     password_stdin: PasswordStdin = False,
     as_json: Json = False,
 ) -> None:
@@ -41,6 +44,7 @@ def add_user(
         organizations=organization,
         administrator=administrator,
         locale=locale,
+        time_zone=time_zone,
         password=password,
     )
     added = run_at_desk(context, lambda desk: desk.changes.add_user(new, desk.author()))
@@ -68,6 +72,9 @@ def update_user(
     new_email: Annotated[str | None, typer.Option("--email", help="Another address.")] = None,
     name: Annotated[str | None, typer.Option(help="Another name.")] = None,
     locale: Annotated[str | None, typer.Option(help="Language of mail, such as en or de.")] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="Of times in mail, such as Europe/Berlin.")
+    ] = None,
     *,
     administrator: Annotated[
         bool | None, typer.Option("--administrator/--no-administrator", help="Make one, or not.")
@@ -75,7 +82,13 @@ def update_user(
     as_json: Json = False,
 ) -> None:
     """Change what is known of a user; what is not given stays."""
-    change = UserChange(email=new_email, name=name, locale=locale, administrator=administrator)
+    change = UserChange(
+        email=new_email,
+        name=name,
+        locale=locale,
+        time_zone=time_zone,
+        administrator=administrator,
+    )
     _do(
         context,
         email,

@@ -28,7 +28,7 @@ from services.registry.directory_views import (
 from services.registry.operations import NOTHING, Operation
 from services.registry.permissions import Actor, rules_all
 from services.registry.preconditions import at_version, etag, if_match
-from services.registry.queries import (
+from shared.queries import (
     ID_OR_ANY,
     PAGE_QUERY,
     flag,
@@ -131,6 +131,7 @@ class UsersApi:
                 organizations=[reference_of(one) for one in body.organizations],
                 administrator=body.administrator,
                 locale=body.locale,
+                time_zone=body.time_zone,
                 password=body.password,
             ),
             by.author,
@@ -146,7 +147,7 @@ class UsersApi:
         return _answer(await self._visible(request, by.rights), by)
 
     async def change_user(self, request: Request) -> Response:
-        """Change a user's name, address or locale; make an administrator, or no longer one."""
+        """Change what is known of a user; make an administrator, or no longer one."""
         by = administrator(request)
         body = await read_json(request, UserPatch, MERGE_PATCH, limit=self._at.body_limit)
         with at_version(expected := await self._expected(request, by.rights)):

@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("registry", "token", "notifier", "embedded")
 MAIN = "services.__main__"
 # Of the command line as a whole.
-COMMANDS = frozenset({MAIN, "services.up", "services.migration", "services.failure"})
+COMMANDS = frozenset(
+    {MAIN, "services.up", "services.migration", "services.failure", "services.erasure"}
+)
 # The modules that speak HTTP.
 WEB = frozenset(
     {"app", "rest", "internal", "web", "routes", "documents", "refusals", "queries", "openapi"}
@@ -33,6 +35,9 @@ WEB = frozenset(
     # The pages.
     | {"site", "forms", "entrance", "sign_in", "grids", "listings", "additions"}
     | {"application_pages"}
+)
+SHARED_WEB = frozenset(
+    f"shared.{one}" for one in ("web", "server", "cors", "resource_server", "guard", "queries")
 )
 # A library → the only modules that know it.
 ONLY_IN = {
@@ -122,9 +127,7 @@ def is_web_elsewhere(module: str, imported: str) -> bool:
     """Starlette is for the modules that speak HTTP."""
     if not is_in(imported, "starlette"):
         return False
-    if module in ("shared.web", "shared.server", "shared.cors"):
-        return False
-    if module in ("shared.resource_server", "shared.guard"):
+    if module in SHARED_WEB:
         return False
     return service_of(module) is None or module.rsplit(".", maxsplit=1)[-1] not in WEB
 

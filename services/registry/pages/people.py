@@ -43,6 +43,7 @@ class People:
             email=person.email,
             name=person.name,
             locale=person.locale,
+            time_zone=person.time_zone,
             organizations=[self._settings.organization],
             administrator=administrator,
         )

@@ -25,6 +25,7 @@ with warnings.catch_warnings():
     from authlib.integrations.base_client import OAuthError
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
+from services.registry.time_zones import is_time_zone
 from shared.config import ConfigurationError, SignIn, secret
 from shared.logs import get_logger
 from shared.problem import Problem
@@ -57,6 +58,7 @@ class Person:
     email: str
     name: str
     locale: str
+    time_zone: str
     claims: Mapping[str, Any]
 
 
@@ -191,8 +193,15 @@ def _person_of(claims: Mapping[str, Any]) -> Person:
         email=email,
         name=str(claims.get("name") or email.partition("@")[0]),
         locale=str(claims.get("locale") or "en"),
+        time_zone=_time_zone_of(claims),
         claims=claims,
     )
+
+
+def _time_zone_of(claims: Mapping[str, Any]) -> str:
+    """Return the claim `zoneinfo`; what names no zone here must not keep anybody out."""
+    claimed = str(claims.get("zoneinfo") or "UTC")
+    return claimed if is_time_zone(claimed) else "UTC"
 
 
 async def _read(client: AsyncOAuth2Client, url: str, *, withhold_token: bool = True) -> Any:

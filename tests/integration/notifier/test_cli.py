@@ -97,6 +97,10 @@ async def test_notifications_are_listed_newest_first(
     assert (newest["state"], newest["attempts"], newest["recipient"]) == ("due", 0, OWNER)
     assert newest["context"] == {"application_name": "CI", "client_id": CLIENT_ID}
     assert await console.printed("list", "--limit", "1") == [newest]
+    known = ("--recipient", OWNER, "--rule", "application-created", "--state", "due")
+    since = ("--event-type", "ApplicationCreated", "--created-after", "2020-01-01T00:00:00Z")
+    of_one = ("--application", newest["application_id"])
+    assert await console.printed("list", *known, *since, *of_one) == [newest]
     assert [row["id"] for row in await console.printed("list", "--state", "parked")] == [second]
 
 

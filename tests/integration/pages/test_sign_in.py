@@ -45,8 +45,8 @@ def someone(sub: str, **claims: Any) -> Someone:
 
 PEOPLE = (
     someone("owner"),
-    someone("new", locale="de_AT"),
-    someone("chief", groups=["admins", "others"]),
+    someone("new", locale="de_AT", zoneinfo="Europe/Vienna"),
+    someone("chief", groups=["admins", "others"], zoneinfo="Middle/Earth"),
     someone("unverified", email_verified=False),
     Someone(sub="nameless", claims={}),
 )
@@ -153,6 +153,8 @@ async def test_who_is_new_is_added_and_the_role_follows_the_claim(api: Api) -> N
 
     assert [one.name for one in new.organizations] == ["Example"]
     assert (new.locale, new.administrator, chief.administrator) == ("de_AT", False, True)
+    # A zone that nobody knows keeps nobody out.
+    assert (new.time_zone, chief.time_zone) == ("Europe/Vienna", "UTC")
     rows = await api.house.pool.fetch(
         "SELECT DISTINCT actor FROM registry.directory_audit WHERE subject_id = $1", new.id
     )

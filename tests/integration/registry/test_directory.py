@@ -8,6 +8,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from services.registry.directory import DirectoryError, OrganizationUnknown, UserUnknown
+from shared.feed_client import Recipient
 from tests.integration.registry.house import House
 
 PASSWORD = "correct horse battery"
@@ -176,11 +177,13 @@ async def test_a_recipient_is_whom_to_write_to_now(house: House) -> None:
     recipient = await house.directory.recipient(house.owner.id)
 
     assert recipient is not None
-    assert (recipient.email, recipient.name, recipient.locale, recipient.active) == (
-        "owner@example.com",
-        "Olga Owner",
-        "en",
-        True,
+    assert recipient == Recipient(
+        id=house.owner.id,
+        email="owner@example.com",
+        name="Olga Owner",
+        locale="en",
+        time_zone="UTC",
+        active=True,
     )
     assert await house.directory.recipient(str(uuid.uuid4())) is None
     assert await house.directory.recipient("junk") is None

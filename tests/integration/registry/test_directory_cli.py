@@ -29,9 +29,8 @@ async def test_the_life_of_a_user(house: House) -> None:
     await printed(house, "users", "add", *ada, "--name", "Ada", "--organization", "Example")
     joined = await printed(house, "users", "join", *ada, "ACME")
     left = await printed(house, "users", "leave", *ada, "Example")
-    changed = await printed(
-        house, "users", "update", *ada, "--name", "Augusta", "--administrator", "--locale", "de"
-    )
+    named = ("--name", "Augusta", "--administrator", "--locale", "de", "--time-zone", "Asia/Tokyo")
+    changed = await printed(house, "users", "update", *ada, *named)
     moved = await printed(
         house, "users", "update", *ada, "--email", "augusta@example.com", "--no-administrator"
     )
@@ -40,6 +39,7 @@ async def test_the_life_of_a_user(house: House) -> None:
     assert [one["name"] for one in joined["organizations"]] == ["ACME", "Example"]
     assert [one["name"] for one in left["organizations"]] == ["ACME"]
     assert (changed["name"], changed["administrator"], changed["locale"]) == ("Augusta", True, "de")
+    assert (joined["time_zone"], changed["time_zone"]) == ("UTC", "Asia/Tokyo")
     assert (moved["email"], moved["administrator"]) == ("augusta@example.com", False)
     assert shown == moved
     assert "at least one" in await refusal(house, "users", "leave", shown["id"], "ACME")

@@ -80,7 +80,7 @@ async def test_what_differs_is_changed_and_what_is_not_said_stays(house: House) 
     await house.directory.add_organization("ACME")
     summary = await take(
         house,
-        user("OWNER@example.com", locale="de"),
+        user("OWNER@example.com", locale="de", time_zone="Europe/Berlin"),
         user("moved@example.com", id=house.owner.id, name="Olga", organizations=["ACME"]),
         organization("House", id=house.organization.id),
     )
@@ -88,6 +88,7 @@ async def test_what_differs_is_changed_and_what_is_not_said_stays(house: House) 
     assert counts(summary) == (0, 3, 0, 0)
     owner = await house.directory.user(house.owner.id)
     assert (owner.email, owner.name, owner.locale) == ("moved@example.com", "Olga", "de")
+    assert owner.time_zone == "Europe/Berlin"
     assert [one.name for one in owner.organizations] == ["ACME"]
     assert (await house.directory.organization("House")).id == house.organization.id
 

@@ -15,6 +15,7 @@ USER_MEMBERS = {
     "name",
     "email",
     "locale",
+    "time_zone",
     "active",
     "administrator",
     "organizations",
@@ -59,7 +60,9 @@ async def test_the_life_of_an_organization(administration: Administration) -> No
 async def test_the_life_of_a_user(administration: Administration) -> None:
     """From joining the house to leaving it; a password is never told."""
     at = administration
-    added = await add_ada(at, locale="de", password="correct horse battery")
+    added = await add_ada(
+        at, locale="de", time_zone="Europe/Berlin", password="correct horse battery"
+    )
     path = f"/api/users/{added['id']}"
     membership = f"{path}/organizations/{at.elsewhere.id}"
 
@@ -71,7 +74,7 @@ async def test_the_life_of_a_user(administration: Administration) -> None:
     shown = await at.call("GET", path)
 
     assert set(added) == USER_MEMBERS
-    assert (added["locale"], added["version"]) == ("de", 1)
+    assert (added["locale"], added["time_zone"], added["version"]) == ("de", "Europe/Berlin", 1)
     assert changed.json()["name"] == "Augusta"
     assert [one["name"] for one in joined.json()["organizations"]] == ["Elsewhere", "Example"]
     assert (left.status_code, left.content) == (204, b"")
@@ -129,6 +132,8 @@ async def test_what_exists_already_is_a_conflict_with_a_pointer(
         ({"name": None}, "#/name"),
         ({"email": "nobody"}, "#/email"),
         ({"locale": "English"}, "#/locale"),
+        ({"time_zone": "Mars/Olympus"}, "#/time_zone"),
+        ({"time_zone": "../etc/passwd"}, "#/time_zone"),
         ({"organizations": []}, "#/organizations"),
         ({"organizations": ["Nowhere"]}, "#/organizations/0"),
         ({"organizations": ["Example", {"id": UNKNOWN}]}, "#/organizations/1"),

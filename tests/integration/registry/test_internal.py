@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from services.registry.app import create_app
+from services.registry.permissions import administers
 from shared.clients import checksum
 from shared.feed_client import FeedClient, RegistryRefused
 from shared.service_credential import load
@@ -93,11 +94,54 @@ async def test_a_recipient_is_told_to_our_own_services(api: Api, client: FeedCli
     assert recipient.email == "owner@example.com"
     assert await client.recipient("00000000-0000-0000-0000-000000000000") is None
     assert await client.recipient("junk") is None
+    asked = ["junk", api.house.owner.id, "00000000-0000-0000-0000-000000000000"]
+    assert await client.recipients(asked) == {recipient.id: recipient}
+
+
+async def test_the_administrators_of_an_organization_are_told(api: Api, client: FeedClient) -> None:
+    """Each of whom the permissions say so, and nobody who is disabled."""
+    directory = api.house.directory
+    home = api.house.organization
+    for name, access, active in (
+        ("Away", False, True),
+        ("Above", True, True),
+        ("Off", True, False),
+    ):
+        made = await directory.add_organization(name, global_access=access)
+        if not active:
+            await directory.set_organization_active(made.id, active=False)
+    for name, organizations in (
+        ("own", ["Example"]),
+        ("both", ["Example", "Away"]),
+        ("other", ["Away"]),
+        ("above", ["Above"]),
+        ("off", ["Off"]),
+        ("gone", ["Example"]),
+    ):
+        await directory.add_user(
+            f"{name}@example.com", name=name, organizations=organizations, administrator=True
+        )
+    gone = await directory.user("gone@example.com")
+    await directory.set_user_active(gone.id, active=False)
+
+    told = await client.administrators(home.id)
+
+    users = await directory.users()
+    assert set(told) == {one.id for one in users if one.active and administers(one.actor, home.id)}
+    assert {one.name for one in users if one.id in told} == {"own", "both", "above"}
+    assert gone.id not in await client.administrators("junk")
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/internal/feed", "/internal/feed/head", "/internal/snapshot", "/internal/recipients/x"],
+    [
+        "/internal/feed",
+        "/internal/feed/head",
+        "/internal/snapshot",
+        "/internal/recipients/x",
+        "/internal/recipients?id=x",
+        "/internal/organizations/x/administrators",
+    ],
 )
 async def test_without_the_credential_every_internal_door_is_shut(api: Api, path: str) -> None:
     """Also for an access token with every scope there is."""

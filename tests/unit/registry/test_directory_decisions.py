@@ -55,7 +55,11 @@ def test_a_change_that_changes_nothing_is_no_fact(change: UserChange) -> None:
 def test_the_audit_keeps_no_name_address_or_password() -> None:
     """It is never changed, and people may ask to be forgotten."""
     change = UserChange(
-        name="Augusta", email="augusta@example.com", locale="de", password_hash="$argon2id$…"
+        name="Augusta",
+        email="augusta@example.com",
+        locale="de",
+        time_zone="Europe/Berlin",
+        password_hash="$argon2id$…",
     )
 
     after, facts = change_user(ADA, change)
@@ -65,7 +69,7 @@ def test_the_audit_keeps_no_name_address_or_password() -> None:
         (
             "user.changed",
             {
-                "changed": ["email", "name", "locale", "password"],
+                "changed": ["email", "name", "locale", "time_zone", "password"],
                 "from": {"locale": "en"},
                 "to": {"locale": "de"},
             },

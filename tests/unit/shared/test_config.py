@@ -443,3 +443,20 @@ def test_a_resource_that_could_never_be_asked_for_is_refused(
     assert says in wrong(config)
     config.write_text(yaml.safe_dump({"resources": {"urn:orders": {"lifetime": "10m"}}}))
     assert set(load(config).resources) == {"urn:orders"}
+
+
+def test_deliveries_are_kept_while_their_events_are_young(config: Path) -> None:
+    """Else the mail of an event that is read again would be sent again."""
+    config.write_text(yaml.safe_dump({"notifier": {"keep": "1d"}}))
+    with pytest.raises(ConfigurationError, match=r"notifier\.keep.*max_event_age"):
+        load(config)
+    config.write_text(yaml.safe_dump({"notifier": {"keep": "1d", "max_event_age": "1d"}}))
+    load(config)
+
+
+@pytest.mark.parametrize("list_id", ["a b", "apps\r\nBcc: x", "<a.b>", "a..b", ""])
+def test_a_list_is_named_like_a_domain(config: Path, list_id: str) -> None:
+    """It becomes a header."""
+    config.write_text(yaml.safe_dump({"notifier": {"list_id": list_id}}))
+    with pytest.raises(ConfigurationError, match=r"notifier\.list_id"):
+        load(config)
