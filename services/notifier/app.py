@@ -12,9 +12,8 @@ from starlette.routing import Route
 
 from services.notifier.backlog import observe
 from services.notifier.deliveries import Deliveries
-from services.notifier.domain import RULES
+from services.notifier.in_force import InForce
 from services.notifier.intake import Intake, Recorder
-from services.notifier.rendering import Renderer
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
 from shared.config import Settings, load, secret
@@ -47,11 +46,7 @@ def create_app(settings: Settings) -> Starlette:
     dsn = dsn_of(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
     credential = load_credential(settings.in_var(settings.internal.credential_file))
-    renderer = Renderer(
-        sender_name=settings.notifier.sender_name,
-        sender_address=settings.notifier.sender_address,
-        registry_url=settings.public_url,
-    )
+    in_force = InForce(settings)
     # The senders read it for themselves; here what is missing can still be told at once.
     access_of(settings.notifier.smtp)
 
@@ -70,10 +65,10 @@ def create_app(settings: Settings) -> Starlette:
                 )
             )
             deliveries = Deliveries(pool)
-            senders = Senders(settings.notifier, deliveries, feed, renderer)
+            senders = Senders(settings.notifier, deliveries, feed, in_force.renderer)
             recorder = Recorder(
                 deliveries,
-                RULES,
+                lambda: in_force.rules,
                 max_event_age=settings.notifier.max_event_age,
                 message_id_domain=settings.notifier.message_id_domain,
                 on_recorded=senders.wake,
@@ -83,9 +78,11 @@ def create_app(settings: Settings) -> Starlette:
                 "database": lambda: _check_database(pool),
                 "subscription": lambda: _check_subscription(intake),
             }
-            app.router.routes.extend([_readiness(checks, senders), *health_routes(checks)])
+            app.router.routes.extend(
+                [_readiness(checks, senders, in_force), *health_routes(checks)]
+            )
             await stack.enter_async_context(
-                background(intake.run(), senders.run(), observe(deliveries))
+                background(intake.run(), senders.run(), observe(deliveries), in_force.watch())
             )
             yield
 
@@ -100,16 +97,20 @@ def from_environment() -> Starlette:
     return create_app(settings)
 
 
-def _readiness(checks: Mapping[str, Check], senders: Senders) -> Route:
-    """Return `/readyz` that also tells of the mail server, without being unready for it.
+def _readiness(checks: Mapping[str, Check], senders: Senders, in_force: InForce) -> Route:
+    """Return `/readyz` that also tells of mail server and rules, without being unready for them.
 
-    Deliveries wait in the database for as long as the mail server is away: nothing is lost, and
-    taking the service down would help nobody.
+    Deliveries wait in the database for as long as the mail server is away, and rules that were good
+    stay in force while newer ones are refused: taking the service down would help nobody.
     """
 
     async def readyz(_request: Request) -> Response:
         report = await examine(checks)
-        told = {**report.checks, "smtp": senders.smtp_trouble or "ok"}
+        told = {
+            **report.checks,
+            "smtp": senders.smtp_trouble or "ok",
+            "rules": in_force.trouble or "ok",
+        }
         status = 200 if report.ready else 503
         return json_response({"ready": report.ready, "checks": told}, status)
 

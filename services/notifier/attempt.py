@@ -2,9 +2,14 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from typing import Protocol
 
+from prometheus_client import Counter
+
 from services.notifier.deliveries import Claim
+from services.notifier.domain import ADDRESS, people_in
+from services.notifier.library import CannotRender
 from services.notifier.outcome import Outcome
 from services.notifier.rendering import Renderer
 from services.notifier.smtp import Mailer, MailServerUnavailable, OutcomeUnknown
@@ -13,6 +18,12 @@ from shared.feed_client import Recipient
 from shared.logs import get_logger
 
 log = get_logger(__name__)
+
+RENDER_FAILURES = Counter(
+    "oauthapps_notifier_render_failures_total",
+    "Mails that could not be made and were parked, by template.",
+    ["template"],
+)
 
 
 class Recipients(Protocol):
@@ -62,18 +73,42 @@ class Attempt:
             return Outcome("deferred", f"unexpected {type(error).__name__}; see the log")
 
     async def _send(self, claim: Claim, mailer: Mailer) -> Outcome:
-        recipient = await self._recipients.recipient(claim.recipient)
+        recipient = await self._recipient(claim)
         if recipient is None:
             return Outcome("suppressed", "the user does not exist any more")
         if not recipient.active:
             return Outcome("suppressed", "the user is disabled")
-        message = self._renderer.render(
-            claim.template,
-            claim.context,
-            recipient,
-            message_id=claim.message_id,
-            date=datetime.now(UTC),
-        )
+        message = self._mail(claim, recipient, await self._names(claim, recipient))
         await mailer.deliver(message, sender=self._sender_address, recipient=recipient.email)
         self.smtp_trouble = None
         return Outcome("sent")
+
+    async def _recipient(self, claim: Claim) -> Recipient | None:
+        if not claim.recipient.startswith(ADDRESS):
+            return await self._recipients.recipient(claim.recipient)
+        address = claim.recipient.removeprefix(ADDRESS)
+        locale = claim.context.get("locale", "en")
+        return Recipient(id=claim.recipient, email=address, name="", locale=locale, active=True)
+
+    async def _names(self, claim: Claim, recipient: Recipient) -> dict[str, str]:
+        """Return the names of those whom the mail may name; who is gone has none."""
+        names = {recipient.id: recipient.name}
+        for user_id in people_in(claim.context) - names.keys():
+            person = await self._recipients.recipient(user_id)
+            if person is not None:
+                names[user_id] = person.name
+        return names
+
+    def _mail(self, claim: Claim, recipient: Recipient, names: dict[str, str]) -> EmailMessage:
+        try:
+            return self._renderer.render(
+                claim.template,
+                claim.context,
+                recipient,
+                message_id=claim.message_id,
+                date=datetime.now(UTC),
+                names=names,
+            )
+        except CannotRender:
+            RENDER_FAILURES.labels(claim.template).inc()
+            raise

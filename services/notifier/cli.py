@@ -10,7 +10,7 @@ import typer
 
 from services.notifier.app import DATABASE_SETTING, MIGRATIONS, SCHEMA, create_app
 from services.notifier.deliveries import Deliveries, State
-from services.notifier.rendering import CannotRender
+from services.notifier.library import CannotRender
 from shared.config import Settings, with_port
 from shared.console import fail, show, show_one
 from shared.postgres import (

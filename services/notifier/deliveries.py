@@ -18,9 +18,8 @@ from typing import Any, Literal
 import asyncpg
 import msgspec
 
-from services.notifier.domain import Notification, message_id_of
+from services.notifier.domain import Notification, Occurrence, message_id_of
 from services.notifier.outcome import Verdict
-from shared.envelope import Envelope
 from shared.postgres import Pool
 from shared.subscription import BEGINNING, Cursor
 
@@ -65,7 +64,7 @@ class Deliveries:
 
     async def record(
         self,
-        asked: Sequence[tuple[Envelope, Notification]],
+        asked: Sequence[tuple[Occurrence, Notification]],
         cursor: Cursor,
         *,
         oldest: datetime,

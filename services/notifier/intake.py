@@ -8,7 +8,7 @@ from typing import TypeVar
 import asyncpg
 
 from services.notifier.deliveries import Deliveries
-from services.notifier.domain import Rule, notifications_for
+from services.notifier.domain import Occurrence, Rule, notifications_for
 from shared.bus import follow
 from shared.config import Subscription as SubscriptionSettings
 from shared.envelope import Envelope
@@ -38,7 +38,7 @@ class Recorder:
     def __init__(
         self,
         deliveries: Deliveries,
-        rules: Sequence[Rule],
+        rules: Callable[[], Sequence[Rule]],
         *,
         max_event_age: timedelta,
         message_id_domain: str,
@@ -62,10 +62,11 @@ class Recorder:
 
     async def apply(self, envelopes: Sequence[Envelope], cursor: Cursor) -> None:
         """Record what consecutive events ask for."""
+        rules = self._rules()
         asked = [
-            (envelope, notification)
-            for envelope in envelopes
-            for notification in notifications_for(envelope.event, self._rules)
+            (one, notification)
+            for one in map(occurrence_of, envelopes)
+            for notification in notifications_for(one, rules)
         ]
         await _stored(
             self._deliveries.record(
@@ -80,6 +81,19 @@ class Recorder:
 
     async def confirm(self, cursor: Cursor) -> None:
         """Nothing depends on how fresh the deliveries are."""
+
+
+def occurrence_of(envelope: Envelope) -> Occurrence:
+    """Return an event as rules see it."""
+    return Occurrence(
+        id=envelope.id,
+        type=envelope.type,
+        position=envelope.position,
+        stream=envelope.stream,
+        time=envelope.time,
+        actor=envelope.metadata.actor,
+        fact=envelope.event,
+    )
 
 
 async def _stored(work: Awaitable[T]) -> T:

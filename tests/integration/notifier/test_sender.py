@@ -7,7 +7,6 @@ import pytest
 
 from services.notifier.attempt import Attempt
 from services.notifier.deliveries import Deliveries
-from services.notifier.rendering import Renderer
 from services.notifier.smtp import Mailer
 from shared.postgres import Pool
 from tests.integration.notifier.house import (
@@ -21,7 +20,7 @@ from tests.integration.notifier.house import (
 )
 from tests.support.eventually import eventually
 from tests.support.smtp_server import Drop, SmtpServer
-from tests.unit.notifier.factories import application_created, envelope, recipient
+from tests.unit.notifier.factories import application_created, envelope, recipient, renderer
 
 
 async def is_in(deliveries: Deliveries, wanted: str) -> bool:
@@ -335,13 +334,8 @@ async def test_doubt_about_one_mail_is_not_doubt_about_the_next(
     """The second is given up before it gets to the mail server: it can be sent again in safety."""
     values = settings(mail_server)
     directory = Directory()
-    renderer = Renderer(
-        sender_name=values.sender_name,
-        sender_address=values.sender_address,
-        registry_url="http://registry.example",
-    )
     attempt = Attempt(
-        directory, renderer, sender_address=values.sender_address, longest=timedelta(seconds=0.3)
+        directory, renderer(), sender_address=values.sender_address, longest=timedelta(seconds=0.3)
     )
     mailer = Mailer(values.smtp)
     await record_one(deliveries)
