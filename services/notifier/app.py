@@ -14,6 +14,7 @@ from services.notifier.backlog import observe
 from services.notifier.deliveries import Deliveries
 from services.notifier.in_force import InForce
 from services.notifier.intake import Intake, Recorder
+from services.notifier.preview import Preview
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
 from shared.config import Settings, load, secret
@@ -86,7 +87,11 @@ def create_app(settings: Settings) -> Starlette:
             )
             yield
 
-    return Starlette(lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS)
+    return Starlette(
+        routes=Preview(in_force).routes,
+        lifespan=lifespan,
+        exception_handlers=PROBLEM_HANDLERS,
+    )
 
 
 def from_environment() -> Starlette:

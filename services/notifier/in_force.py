@@ -12,7 +12,8 @@ from pathlib import Path
 
 from prometheus_client import Counter, Gauge
 
-from services.notifier.domain import Rule
+from services.notifier import samples
+from services.notifier.domain import Context, Rule
 from services.notifier.library import Library, read_sources
 from services.notifier.rendering import VARIABLES, Letterhead, Renderer, require_sender, try_out
 from services.notifier.rules import parse_rules, refusal
@@ -76,6 +77,11 @@ class InForce:
         self.rules = first.rules
         self.renderer = Renderer(first.library, letterhead)
         self.trouble: str | None = None
+
+    def sample_for(self, template: str) -> Context:
+        """Return data to show a template with: of the first event that a rule has it for."""
+        about = [rule.about for rule in self.rules if rule.template == template]
+        return samples.contexts_for(about[:1])[0]
 
     async def watch(self) -> None:
         """Replace what changes, until cancelled."""

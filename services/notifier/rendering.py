@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
-from typing import Any
+from typing import Any, Literal
 
 from services.notifier import samples
 from services.notifier.domain import USER, Context, Fact, Rule, as_of_today, one_line
@@ -37,6 +37,7 @@ _ALWAYS = frozenset(
     }
 )
 VARIABLES = frozenset(samples.EVERYTHING) - _KEPT_BACK | _ALWAYS
+Part = Literal["subject", "text", "html"]
 _DAY = timedelta(days=1)
 _NOBODY: Mapping[str, str] = {}
 

@@ -31,6 +31,7 @@ WEB = frozenset(
     # The pages.
     | {"site", "forms", "entrance", "sign_in", "grids", "listings", "additions"}
     | {"application_pages"}
+    | {"preview"}
 )
 # A library → the only modules that know it.
 ONLY_IN = {
