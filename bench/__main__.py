@@ -1,6 +1,6 @@
 """All benchmarks, one after the other: `python -m bench`. Each prints its ratios on one line."""
 
-from bench import append, bulk_import, catch_up, deactivation, lists, pages, token
+from bench import append, bulk_import, catch_up, deactivation, lists, notifier, pages, token
 
 if __name__ == "__main__":
     append.main()
@@ -8,5 +8,6 @@ if __name__ == "__main__":
     catch_up.main()
     deactivation.main()
     lists.main()
+    notifier.main()
     pages.main()
     token.main()

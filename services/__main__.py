@@ -23,6 +23,7 @@ from services.registry import app as registry_app
 from services.registry import cli as registry_cli
 from services.registry import demo
 from services.registry.applications_cli import applications
+from services.registry.desk import run_at_desk
 from services.registry.directory_cli import directory
 from services.registry.events_cli import events
 from services.registry.organizations_cli import organizations
@@ -31,7 +32,7 @@ from services.token import app as token_app
 from services.token import cli as token_cli
 from services.token import keys as signing_keys
 from shared.config import CONFIG_VARIABLE, VAR_VARIABLE, ConfigurationError, Settings, load
-from shared.console import show_json
+from shared.console import show_json, show_one
 from shared.logs import configure, get_logger, scrub
 from shared.postgres import TRANSIENT_ERRORS, DatabaseError, dsn_of, migrate_database
 from shared.server import PortInUse, StartFailed, bind, serve
@@ -97,6 +98,26 @@ def common(
         return
     context.obj = load()
     configure(context.obj.logs, context.invoked_subcommand or "oauthapps")
+
+
+@users.command("erase")
+def erase_user(
+    context: typer.Context,
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="Their e-mail address or id.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Erase what is known of a person, in both databases, and deactivate their applications."""
+    user = run_at_desk(context, lambda desk: desk.directory.user(email))
+    # From here on the address may lead nowhere.
+    again = f"; run it again: oauthapps users erase {user.id} --yes"
+    if not yes:
+        question = f"Erase name, address and password of {email} (user {user.id}) for good?"
+        typer.confirm(question, abort=True, err=True)
+    run_at_desk(context, lambda desk: desk.switch.erase(user.id, desk.author()), again)
+    withheld = notifier_cli.forget(context, user.id, again)
+    show_one({"id": user.id, "erased": True, "mails_withheld": withheld}, as_json=as_json)
 
 
 @cli.command()

@@ -43,7 +43,9 @@ OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, VAR_VARIABLE})
 OTHER_PREFIXES = ("OAUTHAPPS_TEST_", "OAUTHAPPS_BENCH_")
 
 # Files that are read where only a part of the configuration is known, wherever they stand in it.
-_FILES_IN_VAR = frozenset({"url_file", "password_file", "client_secret_file", "ca_file"})
+_FILES_IN_VAR = frozenset(
+    {"url_file", "password_file", "client_secret_file", "ca_file", "private_key_file"}
+)
 # What holds a password; beside each stands a setting for a file that holds it, NAME_file.
 _SECRETS = frozenset({"url", "password", "client_secret"})
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -146,6 +148,10 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_check_origin)], ...], AfterValidator(_check_origins)
+]
+# Parts of letters, digits and hyphens, with dots between them.
+Label = Annotated[
+    str, Field(max_length=253, pattern=r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*$")
 ]
 HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")]
 
@@ -306,15 +312,26 @@ class Smtp(Section):
     answer_timeout: Duration = timedelta(minutes=10)
 
 
+class Dkim(Section):
+    """How mail is signed (RFC 6376); without a selector it is not. No domain is the sender's."""
+
+    selector: Label | None = None
+    domain: Label | None = None
+    private_key_file: Path | None = None
+
+
 class Notifier(Section):
     """The notifier: rules, deliveries, mail."""
 
     host: str = "127.0.0.1"
     port: Port = 8003
+    public_url: str | None = None
     database: Database = Database()
     sender_address: str = "oauthapps@localhost"
     sender_name: str = "OAuth Applications"
     message_id_domain: str = "oauthapps.localhost"
+    list_id: Label | None = None
+    dkim: Dkim = Dkim()
     smtp: Smtp = Smtp()
     senders: int = Field(default=2, ge=1, le=64)
     lease: Duration = timedelta(minutes=15)
@@ -323,6 +340,7 @@ class Notifier(Section):
     give_up_after: Duration = timedelta(days=3)
     unknown_outcome: Literal["retry", "park"] = "retry"
     max_event_age: Duration = timedelta(days=3)
+    keep: Duration = timedelta(days=90)
     templates: Path = Path("templates")
     # What a rule may say is known by services/notifier/rules.py.
     rules: dict[str, Any] = mail_rules.SHIPPED
@@ -385,6 +403,13 @@ class Settings(BaseSettings):
                 description="Change the organizations and users that the owner administers",
                 administrators_only=True,
             ),
+            "notifications:read": Scope(
+                description="See which mail was sent to whom, and what was not",
+                administrators_only=True,
+            ),
+            "notifications:write": Scope(
+                description="Have mail sent again, or given up", administrators_only=True
+            ),
         }
     )
 
@@ -396,6 +421,11 @@ class Settings(BaseSettings):
     def public_url(self) -> str:
         """Where people and other systems reach the registry; also the `source` of its events."""
         return self.registry.public_url or f"http://localhost:{self.registry.port}"
+
+    @property
+    def notifier_public_url(self) -> str:
+        """Where other systems reach the notifier's API."""
+        return self.notifier.public_url or f"http://localhost:{self.notifier.port}"
 
     @property
     def issuer(self) -> str:
@@ -462,6 +492,10 @@ def load(
         message = f"environment: {' '.join(str(error).split())}"
         raise ConfigurationError(message) from None
     _check_resources(settings, path)
+    if settings.notifier.keep < settings.notifier.max_event_age:
+        # What is forgotten while its event is still young enough would be sent again.
+        message = f"{path}: notifier.keep: must not be shorter than notifier.max_event_age"
+        raise ConfigurationError(message)
     return settings
 
 

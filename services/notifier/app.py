@@ -14,7 +14,10 @@ from services.notifier.backlog import observe
 from services.notifier.deliveries import Deliveries
 from services.notifier.in_force import InForce
 from services.notifier.intake import Intake, Recorder
+from services.notifier.openapi import openapi_route
+from services.notifier.outgoing import Outgoing
 from services.notifier.preview import Preview
+from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
 from shared.config import Settings, load, secret
@@ -31,11 +34,16 @@ from shared.postgres import (
     migrations_in,
     require_migrated,
 )
+from shared.pruning import prune_forever
+from shared.resource_server import BearerVerifier, Possession
 from shared.service_credential import load as load_credential
+from shared.subscription import Subscription
 from shared.web import PROBLEM_HANDLERS, background, health_routes, json_response
+from shared.withdrawals import Withdrawals
 
 SCHEMA = "notifier"
 MIGRATIONS = migrations_in(files("services.notifier") / "migrations")
+PRUNE_ROWS, PRUNE_SECONDS = 1000, 60.0
 DATABASE_SETTING = "OAUTHAPPS_NOTIFIER__DATABASE__URL"
 
 
@@ -48,8 +56,9 @@ def create_app(settings: Settings) -> Starlette:
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
     credential = load_credential(settings.in_var(settings.internal.credential_file))
     in_force = InForce(settings)
-    # The senders read it for themselves; here what is missing can still be told at once.
+    # The senders read them for themselves; here what is missing can still be told at once.
     access_of(settings.notifier.smtp)
+    Outgoing(settings.notifier)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -66,6 +75,17 @@ def create_app(settings: Settings) -> Starlette:
                 )
             )
             deliveries = Deliveries(pool)
+            verifier = BearerVerifier(
+                f"{settings.token_url}/.well-known/jwks.json",
+                issuer=settings.issuer,
+                audience=settings.audience,
+            )
+            stack.push_async_callback(verifier.aclose)
+            withdrawals = Withdrawals(
+                feed,
+                lifetime=settings.longest_token,
+                max_staleness=settings.token.max_staleness,
+            )
             senders = Senders(settings.notifier, deliveries, feed, in_force.renderer)
             recorder = Recorder(
                 deliveries,
@@ -79,11 +99,35 @@ def create_app(settings: Settings) -> Starlette:
                 "database": lambda: _check_database(pool),
                 "subscription": lambda: _check_subscription(intake),
             }
+            api = api_routes(
+                NotificationsApi(deliveries, senders.wake),
+                verifier=verifier,
+                possession=Possession(settings.notifier_public_url),
+                withdrawals=withdrawals,
+            )
             app.router.routes.extend(
-                [_readiness(checks, senders, in_force), *health_routes(checks)]
+                [
+                    _readiness(checks, senders, in_force),
+                    *health_routes(checks),
+                    api,
+                    openapi_route(settings),
+                ]
             )
             await stack.enter_async_context(
-                background(intake.run(), senders.run(), observe(deliveries), in_force.watch())
+                background(
+                    intake.run(),
+                    senders.run(),
+                    observe(deliveries),
+                    in_force.watch(),
+                    prune_forever(
+                        lambda: deliveries.prune(settings.notifier.keep, PRUNE_ROWS),
+                        batch=PRUNE_ROWS,
+                        seconds=PRUNE_SECONDS,
+                        what="deliveries",
+                    ),
+                    # Of its own: each process answers for tokens, and one takes events in.
+                    Subscription(withdrawals, feed, settings.subscription).run(),
+                )
             )
             yield
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 from typing import Protocol
 
 from prometheus_client import Counter
@@ -11,19 +10,38 @@ from services.notifier.deliveries import Claim
 from services.notifier.domain import ADDRESS, people_in
 from services.notifier.library import CannotRender
 from services.notifier.outcome import Outcome
+from services.notifier.outgoing import Outgoing
 from services.notifier.rendering import Renderer
-from services.notifier.smtp import Mailer, MailServerUnavailable, OutcomeUnknown
+from services.notifier.smtp import (
+    MailDeferred,
+    Mailer,
+    MailRefused,
+    MailServerUnavailable,
+    OutcomeUnknown,
+)
 from shared.failures import PermanentFailure, TransientFailure
 from shared.feed_client import Recipient
 from shared.logs import get_logger
 
 log = get_logger(__name__)
 
-RENDER_FAILURES = Counter(
-    "oauthapps_notifier_render_failures_total",
-    "Mails that could not be made and were parked, by template.",
-    ["template"],
+FAILURES = Counter(
+    "oauthapps_notifier_failures_total",
+    "Attempts that sent no mail, by what was to blame.",
+    ["cause"],
 )
+# The first that an exception is one of.
+_CAUSES: tuple[tuple[type[Exception], str], ...] = (
+    (OutcomeUnknown, "no_answer"),
+    (MailServerUnavailable, "mail_server"),
+    (MailDeferred, "mail_deferred"),
+    (MailRefused, "mail_refused"),
+    (CannotRender, "rendering"),
+    (TransientFailure, "registry"),
+    (TimeoutError, "too_slow"),
+)
+for _, _cause in _CAUSES:
+    FAILURES.labels(_cause)
 
 
 class Recipients(Protocol):
@@ -40,12 +58,14 @@ class Attempt:
         self,
         recipients: Recipients,
         renderer: Renderer,
+        outgoing: Outgoing,
         *,
         sender_address: str,
         longest: timedelta,
     ) -> None:
         self._recipients = recipients
         self._renderer = renderer
+        self._outgoing = outgoing
         self._sender_address = sender_address
         self._longest = longest
         self.smtp_trouble: str | None = None
@@ -57,20 +77,26 @@ class Attempt:
         try:
             async with asyncio.timeout(self._longest.total_seconds()):
                 return await self._send(claim, mailer)
-        except OutcomeUnknown as failure:
-            return Outcome("unknown", str(failure))
-        except TransientFailure as failure:
-            if isinstance(failure, MailServerUnavailable):
-                self.smtp_trouble = str(failure)
-            return Outcome("deferred", str(failure))
-        except PermanentFailure as failure:
-            return Outcome("refused", str(failure))
-        except TimeoutError:
-            reason = f"not sent within {self._longest.total_seconds():g} s, nearly the lease"
-            return Outcome("unknown" if mailer.in_doubt else "deferred", reason)
-        except Exception as error:
-            log.exception("delivery failed", delivery=str(claim.id))
-            return Outcome("deferred", f"unexpected {type(error).__name__}; see the log")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the delivery has to go on
+            FAILURES.labels(_cause_of(error)).inc()
+            return self._outcome_of(error, claim, mailer)
+
+    def _outcome_of(self, error: Exception, claim: Claim, mailer: Mailer) -> Outcome:
+        match error:
+            case OutcomeUnknown():
+                return Outcome("unknown", str(error))
+            case TransientFailure():
+                if isinstance(error, MailServerUnavailable):
+                    self.smtp_trouble = str(error)
+                return Outcome("deferred", str(error))
+            case PermanentFailure():
+                return Outcome("refused", str(error))
+            case TimeoutError():
+                reason = f"not sent within {self._longest.total_seconds():g} s, nearly the lease"
+                return Outcome("unknown" if mailer.in_doubt else "deferred", reason)
+            case _:
+                log.error("delivery failed", delivery=str(claim.id), exc_info=error)
+                return Outcome("deferred", f"unexpected {type(error).__name__}; see the log")
 
     async def _send(self, claim: Claim, mailer: Mailer) -> Outcome:
         recipient = await self._recipient(claim)
@@ -78,8 +104,18 @@ class Attempt:
             return Outcome("suppressed", "the user does not exist any more")
         if not recipient.active:
             return Outcome("suppressed", "the user is disabled")
-        message = self._mail(claim, recipient, await self._names(claim, recipient))
-        await mailer.deliver(message, sender=self._sender_address, recipient=recipient.email)
+        names = await self._names(claim, recipient)
+        message = self._renderer.render(
+            claim.template,
+            claim.context,
+            recipient,
+            message_id=claim.message_id,
+            date=datetime.now(UTC),
+            names=names,
+        )
+        # Before the mail server is asked: what cannot be written must not cost a connection.
+        content = self._outgoing.content_of(message)
+        await mailer.deliver(content, sender=self._sender_address, recipient=recipient.email)
         self.smtp_trouble = None
         return Outcome("sent")
 
@@ -92,23 +128,11 @@ class Attempt:
 
     async def _names(self, claim: Claim, recipient: Recipient) -> dict[str, str]:
         """Return the names of those whom the mail may name; who is gone has none."""
-        names = {recipient.id: recipient.name}
-        for user_id in people_in(claim.context) - names.keys():
-            person = await self._recipients.recipient(user_id)
-            if person is not None:
-                names[user_id] = person.name
-        return names
+        others = sorted(people_in(claim.context) - {recipient.id})
+        # At once: the registry is asked for all of them together.
+        found = await asyncio.gather(*(self._recipients.recipient(one) for one in others))
+        return {one.id: one.name for one in (recipient, *found) if one is not None}
 
-    def _mail(self, claim: Claim, recipient: Recipient, names: dict[str, str]) -> EmailMessage:
-        try:
-            return self._renderer.render(
-                claim.template,
-                claim.context,
-                recipient,
-                message_id=claim.message_id,
-                date=datetime.now(UTC),
-                names=names,
-            )
-        except CannotRender:
-            RENDER_FAILURES.labels(claim.template).inc()
-            raise
+
+def _cause_of(error: Exception) -> str:
+    return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), "unexpected")

@@ -3,19 +3,21 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Annotated, Any, TypeVar, get_args
 
 import asyncpg
 import typer
 
 from services.notifier.app import DATABASE_SETTING, MIGRATIONS, SCHEMA, create_app
-from services.notifier.deliveries import Deliveries, State
+from services.notifier.deliveries import Deliveries, Filter, State
 from services.notifier.library import CannotRender
 from services.notifier.rules import known_locale
 from services.notifier.trial import send_sample
 from shared.config import Settings, with_port
 from shared.console import fail, show, show_one
 from shared.failures import PermanentFailure, TransientFailure
+from shared.moments import parse_moment
 from shared.postgres import (
     TRANSIENT_ERRORS,
     DatabaseError,
@@ -68,6 +70,18 @@ def serve_notifier(
 def list_notifications(
     context: typer.Context,
     state: Annotated[str | None, typer.Option(help=f"One of {', '.join(get_args(State))}.")] = None,
+    event_type: Annotated[str | None, typer.Option(help="Such as ApplicationCreated.")] = None,
+    rule: Annotated[str | None, typer.Option(help="The rule that asked for it.")] = None,
+    recipient: Annotated[str | None, typer.Option(help="A user's id.")] = None,
+    application: Annotated[str | None, typer.Option(help="An application's id.")] = None,
+    created_after: Annotated[
+        datetime | None,
+        typer.Option(help="Recorded later than this.", parser=parse_moment, metavar="MOMENT"),
+    ] = None,
+    created_before: Annotated[
+        datetime | None,
+        typer.Option(help="Recorded earlier than this.", parser=parse_moment, metavar="MOMENT"),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
     *,
     as_json: Json = False,
@@ -77,7 +91,16 @@ def list_notifications(
     if wanted != state:
         message = f"{state!r} is none of {', '.join(get_args(State))}"
         raise typer.BadParameter(message, param_hint="--state")
-    rows = _run(context, lambda deliveries: deliveries.newest(wanted, limit))
+    chosen = Filter(
+        state=wanted,
+        event_type=event_type,
+        rule=rule,
+        recipient=recipient,
+        application=application,
+        created_after=created_after,
+        created_before=created_before,
+    )
+    rows = _run(context, lambda deliveries: deliveries.page(chosen, limit))
     columns = ["id", "event_type", "recipient", "state", "attempts", "created_at", "last_error"]
     show(rows, columns, as_json=as_json)
 
@@ -152,7 +175,19 @@ async def _found(deliveries: Deliveries, delivery_id: str) -> Row:
     return row
 
 
-def _run(context: typer.Context, work: Callable[[Deliveries], Coroutine[Any, Any, T]]) -> T:
+def forget(context: typer.Context, user_id: str, remedy: str) -> int:
+    """Blank and withhold what was to be said to a person; return how many were withheld.
+
+    What goes wrong becomes one line, the remedy at its end.
+    """
+    return _run(context, lambda deliveries: deliveries.forget(user_id), remedy)
+
+
+def _run(
+    context: typer.Context,
+    work: Callable[[Deliveries], Coroutine[Any, Any, T]],
+    remedy: str = "",
+) -> T:
     """Do the work; whatever is refused becomes one line and status 1."""
     settings: Settings = context.obj
 
@@ -168,6 +203,7 @@ def _run(context: typer.Context, work: Callable[[Deliveries], Coroutine[Any, Any
     try:
         return asyncio.run(with_deliveries())
     except (DatabaseError, LookupError) as error:
-        fail(str(error))
+        fail(f"{error}{remedy}")
     except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
-        fail(f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}")
+        reason = f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}"
+        fail(f"{reason}{remedy}")

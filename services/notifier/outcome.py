@@ -7,12 +7,15 @@ from typing import Literal, assert_never
 # Beyond it every pause is the longest anyway, and the power would leave the range of a timedelta.
 MOST_DOUBLINGS = 24
 
-Ending = Literal["sent", "suppressed", "deferred", "refused", "unknown"]
+Ending = Literal["sent", "suppressed", "deferred", "refused", "unknown", "given_up"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of one attempt. `unknown`: handed over whole, and nobody knows whether taken."""
+    """The end of one attempt. `unknown`: handed over whole, and nobody knows whether taken.
+
+    `given_up`: not attempted, as an attempt before may have sent it.
+    """
 
     ending: Ending
     reason: str | None = None
@@ -53,7 +56,7 @@ def judge(
     match ending:
         case "sent" | "suppressed":
             return Verdict(state=ending, reason=reason)
-        case "refused":
+        case "refused" | "given_up":
             return Verdict(state="parked", reason=reason)
         case "deferred" if given_up:
             return Verdict(state="parked", reason=f"given up: {reason}")

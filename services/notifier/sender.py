@@ -10,7 +10,8 @@ from prometheus_client import Counter
 
 from services.notifier.attempt import Attempt, Recipients
 from services.notifier.deliveries import Claim, Deliveries
-from services.notifier.outcome import Outcome, Policy, judge
+from services.notifier.outcome import Outcome, Policy, Verdict, judge
+from services.notifier.outgoing import Outgoing
 from services.notifier.rendering import Renderer
 from services.notifier.smtp import Mailer
 from shared.config import Notifier as Settings
@@ -52,6 +53,7 @@ class Senders:
         self._attempt = Attempt(
             recipients,
             renderer,
+            Outgoing(settings),
             sender_address=settings.sender_address,
             longest=settings.lease * SENDING_SHARE_OF_LEASE,
         )
@@ -91,17 +93,23 @@ class Sender:
         self._attempt = attempt
         self._mailer = Mailer(settings.smtp)
         self._woken = woken
+        # The database's answer to a claim was lost: we may hold one and not know it.
+        self._may_hold = False
         # An outcome that the database does not know yet: its delivery must not be let go.
         self._unnoted = False
 
     async def run(self) -> None:
         """Send until cancelled; then leave nothing claimed that was not handed over."""
         busy_until = _now()
+        claim: Claim | None = None
         try:
             while True:
                 # Cleared before the look, so that what is recorded after it wakes us again.
                 self._woken.clear()
-                if await self._send_next():
+                if claim is None:
+                    claim = await self._claim()
+                if claim is not None:
+                    claim = await self._finish(claim)
                     busy_until = _now()
                     continue
                 if _now() - busy_until > IDLE_SECONDS:
@@ -110,28 +118,41 @@ class Sender:
         finally:
             await self._leave()
 
-    async def _send_next(self) -> bool:
-        """Attempt the delivery that is due; False when there is none, or no database."""
+    async def _claim(self) -> Claim | None:
+        """Return the delivery that is due; None when there is none, or no database."""
         try:
-            claim = await self._deliveries.claim(self._owner, self._lease)
-            if claim is not None:
-                await self._handle(claim)
+            claim = None
+            if self._may_hold:
+                claim = await self._deliveries.held(self._owner, self._lease)
+            self._may_hold = True
+            if claim is None:
+                claim = await self._deliveries.claim(self._owner, self._lease)
+            self._may_hold = False
+        except _DATABASE_ERRORS as error:
+            log.warning("sender: database does not answer", reason=type(error).__name__)
+            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+            return None
+        return claim
+
+    async def _finish(self, claim: Claim) -> Claim | None:
+        """Attempt a delivery and note how it ended; return the next one if it came with that."""
+        try:
+            return await self._handle(claim)
         except _DATABASE_ERRORS as error:
             log.warning("sender: database does not answer", reason=type(error).__name__)
         except Exception:
             # One delivery that surprises us must not end the sending of all others.
             log.exception("sender failed")
-        else:
-            return claim is not None
+        # What was not noted goes to whoever takes over its lease; we must not find it as our own.
+        self._owner = uuid.uuid4()
         await asyncio.sleep(DATABASE_PAUSE_SECONDS)
-        return False
+        return None
 
-    async def _handle(self, claim: Claim) -> None:
+    async def _handle(self, claim: Claim) -> Claim | None:
         lease_ends = _now() + self._lease.total_seconds()
         try:
             if claim.taken_over and self._policy.unknown_outcome == "park":
-                reason = "another sender began it and was not heard of again"
-                outcome = Outcome("unknown", reason)
+                outcome = Outcome("given_up", "another sender began it and was not heard of again")
             else:
                 outcome = await self._attempt(claim, self._mailer)
         except asyncio.CancelledError:
@@ -141,20 +162,23 @@ class Sender:
             raise
         note = asyncio.ensure_future(self._note(claim, outcome, lease_ends))
         try:
-            await asyncio.shield(note)
+            return await asyncio.shield(note)
         except asyncio.CancelledError:
             await self._note_while_ending(note)
             raise
 
-    async def _note_while_ending(self, note: Awaitable[None]) -> None:
+    async def _note_while_ending(self, note: Awaitable[Claim | None]) -> None:
         self._unnoted = True
         task = asyncio.ensure_future(note)
         done, _ = await asyncio.wait({task}, timeout=END_SECONDS)
         task.cancel()
         self._unnoted = not done or task.exception() is not None
 
-    async def _note(self, claim: Claim, outcome: Outcome, lease_ends: float) -> None:
-        """Write an outcome down, unless the lease has gone to another sender meanwhile."""
+    async def _note(self, claim: Claim, outcome: Outcome, lease_ends: float) -> Claim | None:
+        """Write an outcome down, unless the lease has gone to another sender; return what is next.
+
+        Raises what the database raises when it has not answered until the lease ended.
+        """
         ATTEMPTS.labels(outcome.ending).inc()
         verdict = judge(
             outcome,
@@ -163,20 +187,14 @@ class Sender:
             policy=self._policy,
             chance=random.random(),  # noqa: S311 - not a secret
         )
-        while True:
-            try:
-                kept = await self._deliveries.settle(claim, verdict)
-            except _DATABASE_ERRORS:
-                # What was sent must be noted as sent, or it is sent again after the lease.
-                if _now() > lease_ends:
-                    raise
-                await asyncio.sleep(DATABASE_PAUSE_SECONDS)
-            else:
-                break
+        try:
+            kept, following = await self._deliveries.settle_and_claim(claim, verdict, self._lease)
+        except _DATABASE_ERRORS:
+            kept, following = await self._note_again(claim, verdict, lease_ends)
         if not kept:
             LEASES_LOST.inc()
             log.warning("lease lost before the outcome was noted", delivery=str(claim.id))
-            return
+            return following
         log.info(
             "mail attempted",
             delivery=str(claim.id),
@@ -185,6 +203,26 @@ class Sender:
             attempt=claim.attempts,
             reason=verdict.reason,
         )
+        return following
+
+    async def _note_again(
+        self, claim: Claim, verdict: Verdict, lease_ends: float
+    ) -> tuple[bool, Claim | None]:
+        """Find out whether it was noted although no answer came, and if not, note it.
+
+        What was sent must be noted as sent, or it is sent again after the lease.
+        """
+        while True:
+            await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+            try:
+                held = await self._deliveries.held(self._owner, self._lease)
+                if held is None or held.id != claim.id:
+                    # It was, and so we may hold the next one.
+                    return True, held
+                return await self._deliveries.settle(claim, verdict), None
+            except _DATABASE_ERRORS:
+                if _now() > lease_ends:
+                    raise
 
     async def _rest(self) -> None:
         try:

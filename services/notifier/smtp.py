@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import re
 import ssl
+import unicodedata
 from collections.abc import Iterator
-from email.message import EmailMessage
 
 import aiosmtplib
+import aiosmtplib.protocol
 
 from services.notifier.smtp_access import Access, Login, access_of
 from shared.config import Smtp
@@ -18,6 +19,10 @@ QUIT_SECONDS = 0.5
 SERVICE_CLOSING = 421
 START_INPUT = 354
 _ADDRESS = re.compile(r"[^\s<>@]+@[^\s<>@]+")
+# What is looked at of a server's words: they have no limit, and looking for addresses takes time.
+WORDS_LIMIT = 2000
+# The server wants a login or encryption, whatever the command was (RFC 4954, section 6).
+ACCESS_CODES = frozenset({530, 534, 535, 538})
 _LEADING_DOT = re.compile(rb"(?m)^\.")
 _LOST = (aiosmtplib.SMTPException, OSError, ValueError, EOFError)
 
@@ -27,7 +32,7 @@ class MailDeferred(TransientFailure):
 
 
 class MailServerUnavailable(MailDeferred):
-    """The server cannot be reached, or does not accept us; it has not seen the mail."""
+    """The server cannot be reached, or does not accept us or our sender: not about the mail."""
 
 
 class MailRefused(PermanentFailure):
@@ -51,14 +56,12 @@ class Mailer:
         self._client: aiosmtplib.SMTP | None = None
         self.in_doubt = False
 
-    async def deliver(self, message: EmailMessage, *, sender: str, recipient: str) -> None:
-        """Return once the server has taken the mail.
+    async def deliver(self, content: bytes, *, sender: str, recipient: str) -> None:
+        """Return once the server has taken the mail, given with its line ends.
 
         Raises MailDeferred, MailServerUnavailable, MailRefused, OutcomeUnknown.
         """
         self.in_doubt = False
-        # Rendered first: what cannot be written must not cost a connection.
-        content = message.as_bytes()
         try:
             client = await self._begin(sender)
             with _as_failures():
@@ -76,7 +79,7 @@ class Mailer:
                 await kept.mail(sender)
             except aiosmtplib.SMTPResponseException as error:
                 if error.code != SERVICE_CLOSING:
-                    raise _judged(error.code, error.message) from None
+                    raise _sender_refused(error) from None
             except _LOST:
                 pass
             else:
@@ -85,7 +88,10 @@ class Mailer:
         self._drop()
         client = await self._connected()
         with _as_failures():
-            await client.mail(sender)
+            try:
+                await client.mail(sender)
+            except aiosmtplib.SMTPResponseException as error:
+                raise _sender_refused(error) from None
         return client
 
     async def _connected(self) -> aiosmtplib.SMTP:
@@ -112,7 +118,7 @@ class Mailer:
             words = f"{error.code} {error.message}"
             if login is not None:
                 words = login.without_password(words)
-            message = f"mail server does not accept us: {without_addresses(words)}"
+            message = f"mail server does not accept us: {presentable(words)}"
             raise MailServerUnavailable(message) from None
         except _LOST as error:
             raise MailServerUnavailable(_why_not_reached(error)) from None
@@ -129,16 +135,18 @@ class Mailer:
             client.protocol.write(_dotted(content))
         self.in_doubt = True
         try:
-            answer = await client.protocol.read_response(
-                timeout=self._settings.answer_timeout.total_seconds()
-            )
+            answer = await self._answer(client.protocol)
         except _LOST as error:
             self.in_doubt = False
-            message = f"no answer after the mail was handed over ({type(error).__name__})"
+            message = f"no usable answer after the mail was handed over ({type(error).__name__})"
             raise OutcomeUnknown(message) from None
         self.in_doubt = False
         if not 200 <= answer.code < 300:
             raise _judged(answer.code, answer.message)
+
+    async def _answer(self, protocol: aiosmtplib.protocol.SMTPProtocol) -> aiosmtplib.SMTPResponse:
+        """Return the answer to the final dot; for this one the server may take its time."""
+        return await protocol.read_response(timeout=self._settings.answer_timeout.total_seconds())
 
     async def close(self) -> None:
         """Take leave of the server, if it answers at once."""
@@ -204,9 +212,20 @@ def _as_failures() -> Iterator[None]:
         raise MailDeferred(message) from None
 
 
+def _sender_refused(error: aiosmtplib.SMTPResponseException) -> MailServerUnavailable:
+    """Return what a reply to MAIL FROM means: the server knows nothing of the mail yet but whose.
+
+    So it is about us, also when it is a 5xx: mails wait until sender or server are put right.
+    """
+    reply = presentable(f"{error.code} {error.message}")
+    return MailServerUnavailable(f"mail server does not take mail from us: {reply}")
+
+
 def _judged(code: int, words: str) -> MailDeferred | MailRefused:
     """Return what a reply means for the mail (RFC 5321, section 4.2.1)."""
-    reply = without_addresses(f"{code} {words}")
+    reply = presentable(f"{code} {words}")
+    if code in ACCESS_CODES:
+        return MailServerUnavailable(f"mail server does not accept us: {reply}")
     return MailRefused(reply) if 500 <= code < 600 else MailDeferred(reply)
 
 
@@ -216,6 +235,15 @@ def _dotted(content: bytes) -> bytes:
     return stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n")
 
 
-def without_addresses(text: str) -> str:
-    """Return a server's words on one line, without the addresses that servers like to repeat."""
-    return _ADDRESS.sub("[address]", " ".join(text.split()))
+def presentable(words: str) -> str:
+    """Return a server's words on one line, without controls and the addresses that servers repeat.
+
+    Of many words the first.
+    """
+    head, rest = words[:WORDS_LIMIT], words[WORDS_LIMIT:]
+    shown = "".join(" " if unicodedata.category(one)[0] == "C" else one for one in head)
+    kept = shown.split()
+    if rest:
+        # The last may be half an address.
+        kept = [*kept[:-1], "…"]
+    return _ADDRESS.sub("[address]", " ".join(kept))

@@ -7,6 +7,7 @@ from typing import Any
 from services.notifier import samples
 from services.notifier.in_force import InForce
 from services.notifier.library import CannotRender
+from services.notifier.outgoing import Outgoing
 from services.notifier.smtp import Mailer
 from shared.config import Settings
 from shared.feed_client import Recipient
@@ -33,9 +34,10 @@ async def send_sample(settings: Settings, *, to: str, template: str, locale: str
         date=datetime.now(UTC),
         names=samples.NAMES,
     )
+    content = Outgoing(sender).content_of(message)
     mailer = Mailer(sender.smtp)
     try:
-        await mailer.deliver(message, sender=sender.sender_address, recipient=to)
+        await mailer.deliver(content, sender=sender.sender_address, recipient=to)
     finally:
         await mailer.close()
     return {

@@ -9,9 +9,8 @@ import typer
 from msgspec import structs
 
 from services.registry.application_import_cli import import_applications
-from services.registry.clock import end_of_second, now, parse_moment
+from services.registry.clock import end_of_second, now
 from services.registry.creation import NewApplication, create
-from services.registry.cursors import PAGE_LIMIT
 from services.registry.desk import Desk, Json, run_at_desk
 from services.registry.domain import (
     KEEP,
@@ -34,7 +33,9 @@ from services.registry.usage import DAYS_LIMIT
 from services.registry.views import ApplicationView
 from shared.config import LONGEST_OF_AN_APPLICATION, parse_duration
 from shared.console import fail, show, show_one
+from shared.cursors import PAGE_LIMIT
 from shared.events import PublicKey
+from shared.moments import parse_moment
 
 applications = typer.Typer(help="OAuth applications.")
 applications.command("import")(import_applications)

@@ -11,18 +11,3 @@ def now() -> datetime:
 def end_of_second(moment: datetime) -> datetime:
     """Return the next whole second: `iat` counts whole ones, so that of now is not over before."""
     return moment.replace(microsecond=0) + timedelta(seconds=1)
-
-
-def parse_moment(text: str) -> datetime:
-    """Return the moment that a text such as 2026-11-30T12:00:00Z names, in UTC. Raises ValueError.
-
-    It names its offset from UTC: a time without one is another moment in every place.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    message = "give a moment such as 2026-11-30T12:00:00Z"
-    raise ValueError(message)

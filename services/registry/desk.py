@@ -94,8 +94,10 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
         await pool.close()
 
 
-def run_at_desk(context: typer.Context, work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
-    """Do the work; whatever is refused becomes one line and status 1."""
+def run_at_desk(
+    context: typer.Context, work: Callable[[Desk], Coroutine[Any, Any, T]], remedy: str = ""
+) -> T:
+    """Do the work; whatever is refused becomes one line, the remedy at its end, and status 1."""
 
     async def with_desk() -> T:
         async with open_desk(context.obj) as desk:
@@ -104,8 +106,9 @@ def run_at_desk(context: typer.Context, work: Callable[[Desk], Coroutine[Any, An
     try:
         return asyncio.run(with_desk())
     except DatabaseError as error:
-        fail(str(error))
+        fail(f"{error}{remedy}")
     except TRANSIENT_ERRORS as error:
-        fail(f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}")
+        reason = f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}"
+        fail(f"{reason}{remedy}")
     except (RegistryError, TransientFailure) as error:
-        fail(sentence_of(error))
+        fail(f"{sentence_of(error)}{remedy}")

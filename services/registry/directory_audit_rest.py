@@ -11,7 +11,7 @@ from services.registry.directory_audit import Audit, AuditPage
 from services.registry.directory_changes import ABOVE
 from services.registry.operations import Operation
 from services.registry.permissions import rules_all
-from services.registry.queries import (
+from shared.queries import (
     ID_OR_ANY,
     LOG_LIMIT,
     PAGE_QUERY,

@@ -189,6 +189,16 @@ class DirectoryChanges:
         change = UserChange(password_hash=await _hashed(password))
         return await self.change_user(user_id, change, author)
 
+    async def erase_user(self, user_id: str, author: Author) -> User:
+        """Erase what is known of a person, for good; for the operator alone."""
+        async with writing(self._pool) as connection:
+            before = await Directory(connection).visible_user(user_id, None)
+            after, facts = decisions.erase_user(before)
+            if facts:
+                write = UserWrite(before=before, after=after, facts=facts, erased=True)
+                await write_users(connection, [write], author.context)
+            return after
+
     async def join(
         self,
         user_id: str,

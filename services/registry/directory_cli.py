@@ -13,9 +13,9 @@ from services.registry.directory_export import export_directory
 from services.registry.directory_import import DirectoryImport, Summary
 from services.registry.import_summary import show_summary
 from services.registry.private_files import STANDARD, reading, written
-from services.registry.queries import LOG_LIMIT
 from services.registry.withdrawal import withdraw
 from shared.console import progress, show
+from shared.queries import LOG_LIMIT
 
 directory = typer.Typer(help="The directory as a whole: export, import, audit.")
 

@@ -20,8 +20,9 @@ _ADDRESS = re.compile(f"{_PART}@{_PART}")
 # Half a character (U+D800 to U+DFFF) comes from an argument that is not UTF-8.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LOCALE = re.compile(r"[a-z]{2,3}([_-][A-Z]{2})?")
-# Of these the audit keeps the values; of name, address and password only that they changed.
-_IMPERSONAL = ("locale", "time_zone", "administrator")
+# Of these the audit keeps the values; of all else, which tells who or where a person is, only that
+# it changed.
+_IMPERSONAL = ("locale", "administrator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,6 @@ def add_user(id_: str, new: UserChange, *, now: datetime) -> tuple[User, list[Fa
     )
     to = {
         "locale": added.locale,
-        "time_zone": added.time_zone,
         "administrator": added.administrator,
         "active": added.active,
         "organizations": [one.id for one in organizations],
@@ -153,6 +153,23 @@ def change_user(before: User, change: UserChange) -> tuple[User, list[Fact]]:
     if not facts:
         return before, []
     return replace(before, **different, version=before.version + 1), facts
+
+
+def erase_user(before: User) -> tuple[User, list[Fact]]:
+    """Return what is left of a user whose personal data are erased: an id that owns things."""
+    erased = replace(
+        before,
+        # No name under .invalid can ever be a mail server's (RFC 6761).
+        email=f"{before.id}@erased.invalid",
+        name="Erased user",
+        locale="en",
+        time_zone="UTC",
+        administrator=False,
+        active=False,
+    )
+    if erased == before:
+        return before, []
+    return replace(erased, version=before.version + 1), [_of(before, "erased", {})]
 
 
 def clean_address(email: str) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from services.registry.cursors import cursor_of, place_of
 from services.registry.directory import (
     SELECT_ORGANIZATIONS,
     SELECT_USERS,
@@ -17,6 +16,7 @@ from services.registry.directory import (
 )
 from services.registry.permissions import Actor, may_see_organization, rules_all
 from services.registry.views import Moment, Named
+from shared.cursors import cursor_of, place_of
 from shared.postgres import Pool
 
 

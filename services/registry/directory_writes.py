@@ -32,12 +32,16 @@ class OrganizationWrite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserWrite:
-    """What becomes of a user; without a `password_hash` the password stays as it is."""
+    """What becomes of a user; without a `password_hash` the password stays as it is.
+
+    `erased` takes it away, so that nobody can log in.
+    """
 
     before: User | None
     after: User
     facts: Sequence[Fact]
     password_hash: str | None = field(default=None, repr=False)
+    erased: bool = False
 
 
 @asynccontextmanager
@@ -101,6 +105,8 @@ async def _write_people(connection: Connection, writes: Sequence[UserWrite]) -> 
         await connection.executemany(
             _UPDATE_USER, [_values(one.after, one.password_hash) for one in changed]
         )
+        if erased := [one.after.id for one in changed if one.erased]:
+            await connection.execute(_TAKE_PASSWORDS, erased)
     new = [one for one in writes if one.before is None]
     if new:
         columns = zip(*(_values(one.after, one.password_hash) for one in new), strict=True)
@@ -185,6 +191,7 @@ UPDATE registry.users
        password_hash = coalesce($8, password_hash), version = $9
  WHERE id = $1
 """
+_TAKE_PASSWORDS = "UPDATE registry.users SET password_hash = NULL WHERE id = ANY ($1::uuid[])"
 _JOIN = """
 INSERT INTO registry.memberships (user_id, organization_id)
 SELECT * FROM unnest($1::uuid[], $2::uuid[])

@@ -13,12 +13,12 @@ import asyncpg
 from starlette.requests import Request
 
 from services.registry.feed import Feed
-from services.registry.queries import LOG_LIMIT
 from shared.envelope import Envelope, encode_json, to_cloudevent
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.postgres import TRANSIENT_ERRORS
 from shared.problem import Problem
+from shared.queries import LOG_LIMIT
 
 MEDIA_TYPE = "text/event-stream"
 LAST_EVENT_ID = "Last-Event-ID"

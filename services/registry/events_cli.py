@@ -6,7 +6,6 @@ import typer
 
 from services.registry.desk import Desk, Json, run_at_desk
 from services.registry.event_store import Head
-from services.registry.queries import LOG_LIMIT
 from services.registry.rebuild import Rebuild, rebuild
 from services.registry.republication import republish
 from services.registry.verification import Verification, verify
@@ -14,6 +13,7 @@ from shared.bus import open_publisher
 from shared.config import Settings, secret
 from shared.console import fail, progress, show, show_one
 from shared.envelope import to_cloudevent
+from shared.queries import LOG_LIMIT
 
 events = typer.Typer(help="The log.")
 

@@ -16,8 +16,8 @@ from services.registry.event_stream import (
 from services.registry.feed import Feed
 from services.registry.operations import CLOUDEVENTS, Operation
 from services.registry.permissions import EVENTS_READ
-from services.registry.queries import LOG_LIMIT, query_of, seconds, whole
 from shared.envelope import CLOUDEVENTS_BATCH_MEDIA_TYPE, to_cloudevent
+from shared.queries import LOG_LIMIT, query_of, seconds, whole
 from shared.web import NO_STORE, json_response
 
 FEED_LIMIT = 1000

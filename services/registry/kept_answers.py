@@ -9,8 +9,8 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.registry.pruning import prune_forever
 from shared.postgres import Pool
+from shared.pruning import prune_forever
 
 # Longer than what any request may take: see WORK_SECONDS in `idempotency.py`.
 LEASE = timedelta(seconds=30)

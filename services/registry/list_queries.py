@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from services.registry.directory import User
 from services.registry.filters import BY_NAME, SORTS, STATUSES, Filter, Order
-from services.registry.queries import (
+from shared.queries import (
     ID_OR_ANY,
     PAGE_QUERY,
     choice_of,

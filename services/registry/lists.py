@@ -12,7 +12,6 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from services.registry.cursors import PAGE_LIMIT, InvalidCursor, cursor_of, place_of
 from services.registry.filters import BY_NAME, Filter, Order
 from services.registry.list_statements import (
     IN_INDEXES,
@@ -28,6 +27,7 @@ from services.registry.list_statements import (
 from services.registry.name_search import key_of
 from services.registry.samples import Samples, Way
 from services.registry.views import ApplicationView, view_of
+from shared.cursors import PAGE_LIMIT, InvalidCursor, cursor_of, place_of
 from shared.postgres import Pool
 
 # What it takes to look at an application, in microseconds: in the index that is walked, in the

@@ -25,7 +25,7 @@ from services.registry.directory_views import (
 from services.registry.operations import Operation
 from services.registry.permissions import Actor
 from services.registry.preconditions import at_version, etag, if_match
-from services.registry.queries import PAGE_QUERY, flag, limit_of, query_of, text_of
+from shared.queries import PAGE_QUERY, flag, limit_of, query_of, text_of
 from shared.web import json_response
 
 _PAGE_QUERY: dict[str, dict[str, Any]] = {

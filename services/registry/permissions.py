@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 EVENTS_READ = "events:read"
+# What is seen or done with these knows no organizations.
+OVER_ALL = frozenset({EVENTS_READ, "notifications:read", "notifications:write"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +41,9 @@ def administers(actor: Actor, organization_id: str) -> bool:
 def may_grant(actor: Actor, scope: str, *, administrators_only: bool) -> bool:
     """Some scopes only an administrator may give to an application.
 
-    The feed shows what happens in all organizations: whoever opens it must rule over all.
+    The feed and the mail are of all organizations: whoever opens them must rule over all.
     """
-    if scope == EVENTS_READ:
+    if scope in OVER_ALL:
         return actor.administrator and actor.has_global_access
     return actor.administrator or not administrators_only
 

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.registry.creation import Forbidden
-from services.registry.cursors import InvalidCursor
 from services.registry.directory import (
     DirectoryError,
     FieldTaken,
@@ -66,8 +65,6 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901, PLR0912 - a table, i
                 f"The application has {LIVE_SECRETS} secrets that are good: revoke one first, "
                 "or rotate with an overlap of 0.",
             )
-        case InvalidCursor():
-            return Problem(400, str(error), errors=[FieldError(str(error), parameter="cursor")])
         case FieldTaken():
             taken = FieldError("This is taken.", pointer=pointer_to(*error.path))
             return Problem(409, str(error), errors=[taken])

@@ -39,7 +39,6 @@ from services.registry.lists import ApplicationLists
 from services.registry.operations import HISTORY, NOTHING, Operation
 from services.registry.permissions import may_have_secret_of, may_manage
 from services.registry.preconditions import at_version, etag, if_match
-from services.registry.queries import limit_of, query_of, whole
 from services.registry.refusals import not_found
 from services.registry.rotation import rotate_secret
 from services.registry.terms import admitted
@@ -52,6 +51,7 @@ from services.registry.views import (
 )
 from shared.config import Settings
 from shared.envelope import Envelope
+from shared.queries import limit_of, query_of, whole
 from shared.web import NO_STORE, json_response
 
 READ = "applications:read"

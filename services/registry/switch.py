@@ -39,6 +39,12 @@ class Switch:
             await self._withdraw(author)
         return switched
 
+    async def erase(self, user_id: str, author: Author) -> User:
+        """Erase a user, as if disabled; raises as `user` does."""
+        erased = await self.changes.erase_user(user_id, author)
+        await self._withdraw(author)
+        return erased
+
     async def organization(
         self,
         organization_id: str,

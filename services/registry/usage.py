@@ -6,8 +6,8 @@ import msgspec
 from prometheus_client import Counter
 
 from services.registry.event_store import LOCK_LOG
-from services.registry.pruning import prune_forever
 from shared.postgres import Pool
+from shared.pruning import prune_forever
 from shared.usage import FailureReason, UsageReport
 
 PRUNE_SECONDS = 600.0

@@ -28,7 +28,7 @@ from services.registry.directory_views import (
 from services.registry.operations import NOTHING, Operation
 from services.registry.permissions import Actor, rules_all
 from services.registry.preconditions import at_version, etag, if_match
-from services.registry.queries import (
+from shared.queries import (
     ID_OR_ANY,
     PAGE_QUERY,
     flag,

@@ -33,6 +33,9 @@ WEB = frozenset(
     | {"application_pages"}
     | {"preview"}
 )
+SHARED_WEB = frozenset(
+    f"shared.{one}" for one in ("web", "server", "cors", "resource_server", "queries")
+)
 # A library → the only modules that know it.
 ONLY_IN = {
     "aio_pika": {"shared.bus"},
@@ -121,7 +124,7 @@ def is_web_elsewhere(module: str, imported: str) -> bool:
     """Starlette is for the modules that speak HTTP."""
     if not is_in(imported, "starlette"):
         return False
-    if module in ("shared.web", "shared.server", "shared.cors", "shared.resource_server", MAIN):
+    if module in (*SHARED_WEB, MAIN):
         return False
     return service_of(module) is None or module.rsplit(".", maxsplit=1)[-1] not in WEB
 

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.registry.clock import parse_moment
 from services.registry.creation import Forbidden, NewApplication, create
 from services.registry.directory import Directory, Organization
 from services.registry.domain import (
@@ -30,6 +29,7 @@ from services.registry.refusals import problem_of
 from services.registry.terms import FieldRefused
 from services.registry.views import ApplicationView, ApplicationViews
 from shared.config import Scope, Settings
+from shared.moments import parse_moment
 from shared.problem import KEYS_MISSING
 
 SYSTEM = "/system/oauth-applications"

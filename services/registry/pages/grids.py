@@ -6,14 +6,14 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from services.registry.cursors import InvalidCursor
 from services.registry.directory import Directory, Organization, UserUnknown
 from services.registry.filters import Filter, Order, Sort
 from services.registry.list_queries import filter_of, order_of
 from services.registry.lists import ApplicationLists
 from services.registry.pages.visits import Visit
-from services.registry.queries import query_of
 from services.registry.views import ApplicationView
+from shared.cursors import InvalidCursor
+from shared.queries import query_of
 
 ROWS = 25
 # More organizations than these are not listed to choose from, but named.

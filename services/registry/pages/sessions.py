@@ -6,8 +6,8 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from services.registry.pruning import prune_forever
 from shared.postgres import Pool
+from shared.pruning import prune_forever
 
 TOKEN_BYTES = 32
 PRUNE_SECONDS = 600.0

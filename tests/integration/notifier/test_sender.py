@@ -7,6 +7,7 @@ import pytest
 
 from services.notifier.attempt import Attempt
 from services.notifier.deliveries import Deliveries
+from services.notifier.outgoing import Outgoing
 from services.notifier.smtp import Mailer
 from shared.postgres import Pool
 from tests.integration.notifier.house import (
@@ -335,7 +336,11 @@ async def test_doubt_about_one_mail_is_not_doubt_about_the_next(
     values = settings(mail_server)
     directory = Directory()
     attempt = Attempt(
-        directory, renderer(), sender_address=values.sender_address, longest=timedelta(seconds=0.3)
+        directory,
+        renderer(),
+        Outgoing(values),
+        sender_address=values.sender_address,
+        longest=timedelta(seconds=0.3),
     )
     mailer = Mailer(values.smtp)
     await record_one(deliveries)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Any
@@ -37,7 +38,7 @@ def mailer_for(port: int, **values: Any) -> Mailer:
 
 
 async def deliver(mailer: Mailer, text: str = "Hello\n") -> None:
-    await mailer.deliver(mail(text), sender=SENDER, recipient=READER)
+    await mailer.deliver(mail(text).as_bytes(), sender=SENDER, recipient=READER)
 
 
 @pytest_asyncio.fixture
@@ -82,7 +83,7 @@ async def test_4xx_defers(mail_server: SmtpServer, mailer: Mailer, step: Any) ->
     assert READER not in str(deferred.value)
 
 
-@pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
+@pytest.mark.parametrize("step", ["RCPT", "DATA"])
 async def test_5xx_refuses_in_the_servers_words_without_the_address(
     mail_server: SmtpServer, mailer: Mailer, step: Any
 ) -> None:
@@ -93,6 +94,100 @@ async def test_5xx_refuses_in_the_servers_words_without_the_address(
         await deliver(mailer)
 
     assert READER not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "reply"),
+    [("MAIL", "550 5.7.1 you may not send"), ("RCPT", "530 5.7.0 log in first")],
+)
+async def test_5xx_about_us_is_not_held_against_the_mail(
+    mail_server: SmtpServer, mailer: Mailer, step: Any, reply: str
+) -> None:
+    """A sender that is refused would park every mail there is; also on a connection in use."""
+    mail_server.answer(step, reply)
+    with pytest.raises(MailServerUnavailable, match=reply[:9]):
+        await deliver(mailer)
+    await deliver(mailer)
+    mail_server.answer(step, reply)
+    with pytest.raises(MailServerUnavailable, match=reply[:9]):
+        await deliver(mailer)
+
+
+@pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
+async def test_421_defers_whenever_it_comes(
+    mail_server: SmtpServer, mailer: Mailer, step: Any
+) -> None:
+    """The server goes away: it has not refused the mail."""
+    mail_server.answer(step, "421 4.3.2 shutting down")
+
+    with pytest.raises(MailDeferred, match="421"):
+        await deliver(mailer)
+
+
+async def _say(words: bytes, after: bytes) -> AsyncIterator[int]:
+    """Serve one connection that takes everything, but answers one command with these words."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        try:
+            while line := await reader.readline():
+                if line.upper().startswith(after):
+                    writer.write(words)
+                elif line.upper().startswith(b"DATA"):
+                    writer.write(b"354 go on\r\n")
+                    await reader.readuntil(b"\r\n.\r\n")
+                    writer.write(words if after == b"." else b"250 taken\r\n")
+                else:
+                    writer.write(b"250 fine\r\n")
+                await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+saying = asynccontextmanager(_say)
+
+
+@pytest.mark.parametrize(
+    ("words", "failure"),
+    [
+        (b"550 \x1b[31mno\x00\x07 \x9b such <ada@example.com>\r\n", MailRefused),
+        (b"550-" + b"b" * 500 + b"\r\n550 no\r\n", MailRefused),
+        (b"450 " + b"x" * 1_000_000 + b"\r\n", MailDeferred),
+        (b"550-word word word\r\n" * 50_000 + b"550 end\r\n", MailDeferred),
+        (b"HTTP/1.1 400 Bad Request\r\n", MailDeferred),
+    ],
+)
+async def test_words_of_any_kind_are_told_short_and_plain(
+    words: bytes, failure: type[Exception]
+) -> None:
+    """They end in the database and on somebody's terminal."""
+    async with saying(words, b"RCPT") as port:
+        with pytest.raises(failure) as failed:
+            await deliver(mailer_for(port))
+
+    told = str(failed.value)
+    assert len(told) < 3000
+    assert told.isprintable()
+    assert READER not in told
+
+
+async def test_words_that_are_no_answer_after_the_dot_leave_it_unknown() -> None:
+    """Too long to be read, it may have begun with a 250."""
+    async with saying(b"250 " + b"x" * 1_000_000 + b"\r\n", b".") as port:
+        with pytest.raises(OutcomeUnknown):
+            await deliver(mailer_for(port))
+
+
+async def test_silence_after_data_defers() -> None:
+    """The mail has not been handed over yet."""
+    async with saying(b"", b"DATA") as port:
+        with pytest.raises(MailDeferred):
+            await deliver(mailer_for(port, timeout="200ms"))
 
 
 async def test_after_any_error_the_connection_is_a_new_one(

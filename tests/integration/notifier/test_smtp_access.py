@@ -57,7 +57,7 @@ async def deliver(server: SmtpServer, **values: Any) -> None:
     message.set_content("Hello\n")
     mailer = Mailer(Smtp.model_validate({"port": server.port, "timeout": 5, **values}))
     try:
-        await mailer.deliver(message, sender=SENDER, recipient=READER)
+        await mailer.deliver(message.as_bytes(), sender=SENDER, recipient=READER)
     finally:
         await mailer.close()
 

@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 
 from services.registry import lists, organization_names, samples
-from services.registry.cursors import InvalidCursor
 from services.registry.filters import SORTS, Filter, Order, Sort
 from services.registry.name_search import key_of
 from services.registry.organization_names import copy_names
 from services.registry.verification import verify
 from services.registry.views import ApplicationView
+from shared.cursors import InvalidCursor
 from tests.integration.registry.house import House, append
 from tests.unit.registry.factories import NOON, deactivated
 

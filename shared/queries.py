@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from services.registry.clock import parse_moment
-from services.registry.cursors import PAGE_LIMIT
+from shared.cursors import PAGE_LIMIT
+from shared.moments import parse_moment
 from shared.problem import FieldError, Problem
 
 # Positions are bigint in Postgres.

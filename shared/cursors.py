@@ -7,15 +7,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from services.registry.domain import RegistryError
+from shared.problem import FieldError, Problem
 
 # Items of one page, at most.
 PAGE_LIMIT = 200
 T = TypeVar("T")
 
 
-class InvalidCursor(RegistryError):
+class InvalidCursor(Problem):
     """The cursor is not one that this list gave out."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, detail, errors=[FieldError(detail, parameter="cursor")])
 
 
 def cursor_of(query: Any, place: Any) -> str:
