@@ -12,11 +12,13 @@ from starlette.routing import Route
 
 from services.notifier.backlog import observe
 from services.notifier.deliveries import Deliveries
+from services.notifier.expiries import Expiries
 from services.notifier.in_force import InForce
 from services.notifier.intake import Intake, Recorder
 from services.notifier.openapi import openapi_route
 from services.notifier.outgoing import Outgoing
 from services.notifier.preview import Preview
+from services.notifier.reminders import Reminders
 from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
@@ -86,9 +88,20 @@ def create_app(settings: Settings) -> Starlette:
                 lifetime=settings.longest_token,
                 max_staleness=settings.token.max_staleness,
             )
-            senders = Senders(settings.notifier, deliveries, feed, in_force.renderer)
+            senders = Senders(settings.notifier, deliveries, feed, in_force.renderer, feed)
+            expiries = Expiries(pool)
+            reminders = Reminders(
+                pool,
+                deliveries,
+                expiries,
+                lambda: in_force.rules,
+                max_event_age=settings.notifier.max_event_age,
+                message_id_domain=settings.notifier.message_id_domain,
+            )
             recorder = Recorder(
                 deliveries,
+                expiries,
+                reminders,
                 lambda: in_force.rules,
                 max_event_age=settings.notifier.max_event_age,
                 message_id_domain=settings.notifier.message_id_domain,

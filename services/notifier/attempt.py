@@ -1,13 +1,14 @@
 """One attempt: ask for the address, render, hand over; whatever happens is an outcome."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from prometheus_client import Counter
 
 from services.notifier.deliveries import Claim
-from services.notifier.domain import ADDRESS, people_in
+from services.notifier.domain import ADDRESS, ADMINISTRATORS, is_moot, people_in
 from services.notifier.library import CannotRender
 from services.notifier.outcome import Outcome
 from services.notifier.outgoing import Outgoing
@@ -51,6 +52,10 @@ class Recipients(Protocol):
         """Return the person, or None when there is no such user. Raises TransientFailure."""
 
 
+Expand = Callable[[Claim, str], Awaitable[int]]
+"""Record a delivery for each administrator of an organization, and return how many there are."""
+
+
 class Attempt:
     """How a claimed delivery becomes a mail. `smtp_trouble`: why the last one did not, if so."""
 
@@ -60,12 +65,14 @@ class Attempt:
         renderer: Renderer,
         outgoing: Outgoing,
         *,
+        expand: Expand,
         sender_address: str,
         longest: timedelta,
     ) -> None:
         self._recipients = recipients
         self._renderer = renderer
         self._outgoing = outgoing
+        self._expand = expand
         self._sender_address = sender_address
         self._longest = longest
         self.smtp_trouble: str | None = None
@@ -99,6 +106,11 @@ class Attempt:
                 return Outcome("deferred", f"unexpected {type(error).__name__}; see the log")
 
     async def _send(self, claim: Claim, mailer: Mailer) -> Outcome:
+        if is_moot(claim.event_type, claim.context, datetime.now(UTC)):
+            return Outcome("suppressed", "what it warns of has happened")
+        if claim.recipient.startswith(ADMINISTRATORS):
+            count = await self._expand(claim, claim.recipient.removeprefix(ADMINISTRATORS))
+            return Outcome("expanded", f"told to {count} administrators")
         recipient = await self._recipient(claim)
         if recipient is None:
             return Outcome("suppressed", "the user does not exist any more")

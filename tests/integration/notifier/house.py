@@ -29,6 +29,7 @@ class Directory:
 
     def __init__(self, *people: Recipient) -> None:
         self.people = {one.id: one for one in people or (recipient(),)}
+        self.administering: dict[str, tuple[str, ...]] = {}
         self.reachable = True
         self.hangs = False
 
@@ -38,6 +39,11 @@ class Directory:
         if self.hangs:
             await asyncio.Event().wait()
         return self.people.get(user_id)
+
+    async def administrators(self, organization_id: str) -> tuple[str, ...]:
+        if not self.reachable:
+            raise RegistryUnavailable("registry: no answer")
+        return self.administering.get(organization_id, ())
 
 
 async def migrated(database_url: str) -> None:
@@ -82,7 +88,7 @@ async def sending(
     deliveries: Deliveries, directory: Directory, values: Notifier
 ) -> AsyncIterator[Senders]:
     """Run senders beside the block, and wake them once they wait."""
-    senders = Senders(values, deliveries, directory, renderer())
+    senders = Senders(values, deliveries, directory, renderer(), directory)
     async with background(senders.run()):
         await asyncio.sleep(0)
         yield senders

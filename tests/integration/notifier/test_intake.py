@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.notifier.deliveries import Deliveries
+from services.notifier.expiries import Expiries
 from services.notifier.intake import INTAKE_LOCK, DeliveriesUnavailable, Intake, Recorder
+from services.notifier.reminders import Reminders
 from shared.config import Subscription
 from shared.envelope import Envelope, Page
 from shared.postgres import Pool, connect
@@ -35,8 +37,19 @@ class Log:
 
 
 def recorder(deliveries: Deliveries) -> Recorder:
+    expiries = Expiries(deliveries._pool)
+    reminders = Reminders(
+        deliveries._pool,
+        deliveries,
+        expiries,
+        lambda: RULES,
+        max_event_age=timedelta(days=3),
+        message_id_domain=DOMAIN,
+    )
     return Recorder(
         deliveries,
+        expiries,
+        reminders,
         lambda: RULES,
         max_event_age=timedelta(days=3),
         message_id_domain=DOMAIN,
