@@ -31,9 +31,12 @@ async def send_sample(settings: Settings, *, to: str, template: str, locale: str
         in_force.sample_for(template),
         recipient,
         message_id=f"<{uuid.uuid4().hex}@{sender.message_id_domain}>",
-        date=datetime.now(UTC),
+        # Samples are of one day, and so is what they count from it.
+        date=samples.MOMENT,
         names=samples.NAMES,
     )
+    del message["Date"]
+    message["Date"] = datetime.now(UTC)
     content = Outgoing(sender).content_of(message)
     mailer = Mailer(sender.smtp)
     try:

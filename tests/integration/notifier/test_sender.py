@@ -4,6 +4,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.notifier.attempt import Attempt
 from services.notifier.deliveries import Claim, Deliveries
@@ -250,6 +251,44 @@ async def test_an_address_that_is_none_is_parked(
         await eventually(lambda: is_in(deliveries, "parked"))
 
     assert "not an address" not in (await only(deliveries))["last_error"]
+
+
+async def test_a_mail_that_cannot_be_made_is_parked_and_counted(
+    deliveries: Deliveries, mail_server: SmtpServer, pool: Pool
+) -> None:
+    """Its template was removed meanwhile; an alert on the counter brings somebody who looks."""
+    before = rendering_failures()
+    await record_one(deliveries)
+    await pool.execute("UPDATE notifier.deliveries SET template = 'gone'")
+    async with sending(deliveries, Directory(), settings(mail_server)):
+        await eventually(lambda: is_in(deliveries, "parked"))
+
+    assert (await only(deliveries))["last_error"] == "there is no template gone"
+    assert rendering_failures() == before + 1
+    assert mail_server.connections == 0
+
+
+def rendering_failures() -> float:
+    name = "oauthapps_notifier_failures_total"
+    return REGISTRY.get_sample_value(name, {"cause": "rendering"}) or 0.0
+
+
+async def test_a_mail_of_the_version_before_is_sent_after_the_upgrade(
+    deliveries: Deliveries, mail_server: SmtpServer, pool: Pool
+) -> None:
+    """It waited over the upgrade, and knows less than templates do today."""
+    await record_one(deliveries)
+    await pool.execute(
+        """
+        UPDATE notifier.deliveries
+           SET context = jsonb_build_object('application_name', 'CI', 'client_id', 'c')
+        """
+    )
+    async with sending(deliveries, Directory(), settings(mail_server)):
+        await eventually(lambda: is_in(deliveries, "sent"))
+
+    (mail,) = mail_server.taken
+    assert mail.message["Subject"] == "OAuth application added to your account"
 
 
 async def test_no_address_is_stored(
