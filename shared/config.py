@@ -30,6 +30,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from shared import mail_rules
+from shared.yaml_lines import place_of
+
 # What an application may have instead of `token.lifetime`.
 LONGEST_OF_AN_APPLICATION = timedelta(days=1)
 ENVIRONMENT_PREFIX = "OAUTHAPPS_"
@@ -338,6 +341,9 @@ class Notifier(Section):
     unknown_outcome: Literal["retry", "park"] = "retry"
     max_event_age: Duration = timedelta(days=3)
     keep: Duration = timedelta(days=90)
+    templates: Path = Path("templates")
+    # What a rule may say is known by services/notifier/rules.py.
+    rules: dict[str, Any] = mail_rules.SHIPPED
 
 
 class Subscription(Section):
@@ -368,6 +374,8 @@ class Settings(BaseSettings):
     )
 
     var: Path = Field(default=Path("var"), exclude=True)
+    # The file that these settings were read from, if they were.
+    config: Path | None = Field(default=None, exclude=True)
     registry: Registry = Registry()
     token: Token = Token()
     notifier: Notifier = Notifier()
@@ -473,6 +481,7 @@ def load(
     _refuse_secrets(values, path)
     _refuse_unknown_variables()
     given = dict(overrides or {})
+    given["config"] = path
     given["var"] = var or Path(os.environ.get(VAR_VARIABLE, "var"))
     try:
         settings = _with_files_in_var(_with_file(values)(**given), given["var"])
@@ -597,7 +606,9 @@ def _one_line(error: ValidationError, path: Path, given: Mapping[str, Any]) -> s
     place = [str(part) for part in first["loc"]]
     setting = ".".join(place)
     variable = _variable(place)
-    source = f"environment variable {variable}" if _is_set(variable) else str(path)
+    source = (
+        f"environment variable {variable}" if _is_set(variable) else place_of(path, first["loc"])
+    )
     if _is_given(given, place):
         source = "command line"
     if first["type"] == "extra_forbidden":
@@ -632,4 +643,4 @@ def _names_beside(place: list[str]) -> list[str]:
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return ["what config.yml shows"]
         model = annotation
-    return sorted(name for name in model.model_fields if name != "var")
+    return sorted(name for name in model.model_fields if name not in ("config", "var"))

@@ -12,12 +12,14 @@ from starlette.routing import Route
 
 from services.notifier.backlog import observe
 from services.notifier.deliveries import Deliveries
-from services.notifier.domain import RULES
+from services.notifier.expiries import Expiries
+from services.notifier.in_force import InForce
 from services.notifier.intake import Intake, Recorder
 from services.notifier.openapi import openapi_route
 from services.notifier.outgoing import Outgoing
+from services.notifier.preview import Preview
 from services.notifier.recipients import Recipients
-from services.notifier.rendering import Renderer
+from services.notifier.reminders import Reminders
 from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
@@ -56,11 +58,7 @@ def create_app(settings: Settings) -> Starlette:
     dsn = dsn_of(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
     credential = load_credential(settings.in_var(settings.internal.credential_file))
-    renderer = Renderer(
-        sender_name=settings.notifier.sender_name,
-        sender_address=settings.notifier.sender_address,
-        registry_url=settings.public_url,
-    )
+    in_force = InForce(settings)
     # The senders read them for themselves; here what is missing can still be told at once.
     access_of(settings.notifier.smtp)
     Outgoing(settings.notifier)
@@ -88,15 +86,27 @@ def create_app(settings: Settings) -> Starlette:
             stack.push_async_callback(verifier.aclose)
             withdrawals = Withdrawals(
                 feed,
-                lifetime=settings.longest_token,
+                # A token service that is cut off issues tokens for as long as it trusts its copy.
+                lifetime=settings.longest_token + settings.token.max_staleness,
                 max_staleness=settings.token.max_staleness,
             )
             recipients = Recipients(feed)
             stack.push_async_callback(recipients.aclose)
-            senders = Senders(settings.notifier, deliveries, recipients, renderer)
+            senders = Senders(settings.notifier, deliveries, recipients, in_force.renderer, feed)
+            expiries = Expiries(pool)
+            reminders = Reminders(
+                pool,
+                deliveries,
+                expiries,
+                lambda: in_force.rules,
+                max_event_age=settings.notifier.max_event_age,
+                message_id_domain=settings.notifier.message_id_domain,
+            )
             recorder = Recorder(
                 deliveries,
-                RULES,
+                expiries,
+                reminders,
+                lambda: in_force.rules,
                 max_event_age=settings.notifier.max_event_age,
                 message_id_domain=settings.notifier.message_id_domain,
                 on_recorded=senders.wake,
@@ -114,7 +124,7 @@ def create_app(settings: Settings) -> Starlette:
             )
             app.router.routes.extend(
                 [
-                    _readiness(checks, senders),
+                    _readiness(checks, senders, in_force),
                     *health_routes(checks),
                     api,
                     openapi_route(settings),
@@ -125,6 +135,7 @@ def create_app(settings: Settings) -> Starlette:
                     intake.run(),
                     senders.run(),
                     observe(deliveries),
+                    in_force.watch(),
                     prune_forever(
                         lambda: deliveries.prune(settings.notifier.keep, PRUNE_ROWS),
                         batch=PRUNE_ROWS,
@@ -137,7 +148,11 @@ def create_app(settings: Settings) -> Starlette:
             )
             yield
 
-    return Starlette(lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS)
+    return Starlette(
+        routes=Preview(in_force).routes,
+        lifespan=lifespan,
+        exception_handlers=PROBLEM_HANDLERS,
+    )
 
 
 def from_environment() -> Starlette:
@@ -148,16 +163,20 @@ def from_environment() -> Starlette:
     return create_app(settings)
 
 
-def _readiness(checks: Mapping[str, Check], senders: Senders) -> Route:
-    """Return `/readyz` that also tells of the mail server, without being unready for it.
+def _readiness(checks: Mapping[str, Check], senders: Senders, in_force: InForce) -> Route:
+    """Return `/readyz` that also tells of mail server and rules, without being unready for them.
 
-    Deliveries wait in the database for as long as the mail server is away: nothing is lost, and
-    taking the service down would help nobody.
+    Deliveries wait in the database for as long as the mail server is away, and rules that were good
+    stay in force while newer ones are refused: taking the service down would help nobody.
     """
 
     async def readyz(_request: Request) -> Response:
         report = await examine(checks)
-        told = {**report.checks, "smtp": senders.smtp_trouble or "ok"}
+        told = {
+            **report.checks,
+            "smtp": senders.smtp_trouble or "ok",
+            "rules": in_force.trouble or "ok",
+        }
         status = 200 if report.ready else 503
         return json_response({"ready": report.ready, "checks": told}, status)
 

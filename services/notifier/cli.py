@@ -11,9 +11,12 @@ import typer
 
 from services.notifier.app import DATABASE_SETTING, MIGRATIONS, SCHEMA, create_app
 from services.notifier.deliveries import Deliveries, Filter, State
-from services.notifier.rendering import CannotRender
+from services.notifier.library import CannotRender
+from services.notifier.rules import known_locale
+from services.notifier.trial import send_sample
 from shared.config import Settings, with_port
 from shared.console import fail, show, show_one
+from shared.failures import PermanentFailure, TransientFailure
 from shared.moments import parse_moment
 from shared.postgres import (
     TRANSIENT_ERRORS,
@@ -118,6 +121,28 @@ def retry_notification(context: typer.Context, id: Id, *, as_json: Json = False)
 def discard_notification(context: typer.Context, id: Id, *, as_json: Json = False) -> None:  # noqa: A002
     """Give up a notification that was not sent."""
     _change(context, id, Deliveries.discard, as_json=as_json)
+
+
+@notifications.command("test")
+def send_one_sample(
+    context: typer.Context,
+    to: Annotated[str, typer.Option(metavar="ADDRESS", help="Whom to send it to.")],
+    template: Annotated[str, typer.Option(help="Which mail.")] = "application_created",
+    locale: Annotated[str, typer.Option(help="Its language, such as en or de.")] = "en",
+    *,
+    as_json: Json = False,
+) -> None:
+    """Send one mail with sample data, to try templates and the mail server."""
+    try:
+        wanted = known_locale(locale)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--locale") from None
+    sending = send_sample(context.obj, to=to, template=template, locale=wanted)
+    try:
+        sent = asyncio.run(sending)
+    except (PermanentFailure, TransientFailure) as error:
+        fail(f"not sent: {error}")
+    show_one(sent, as_json=as_json)
 
 
 def _change(

@@ -1,17 +1,18 @@
 """Deliveries in Postgres: recorded once, claimed by one sender at a time, finished once.
 
-    due ──claim──▶ sending ──▶ sent | suppressed | parked
+    due ──claim──▶ sending ──▶ sent | suppressed | parked | expanded
      ▲                │
      └── due, unknown ┘   after a pause; also when the lease runs out
 
 `unknown` waits like `due`, but the mail may have been taken already. `expired` came too late to be
-sent, `discarded` was given up by an operator. Every change of a claimed delivery names the lease's
+sent, `discarded` was given up by an operator. `expanded` stood for several people, of whom each has
+a delivery now. Every change of a claimed delivery names the lease's
 owner, so a sender that was away for too long cannot overwrite what another one did. An owner holds
 one claim at a time: when the database's answer to a claim is lost, the owner finds it again.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -19,13 +20,14 @@ from typing import Any, Literal, NamedTuple
 import asyncpg
 import msgspec
 
-from services.notifier.domain import Notification, message_id_of
+from services.notifier.domain import Notification, Occurrence, message_id_of
 from services.notifier.outcome import Verdict
-from shared.envelope import Envelope
-from shared.postgres import Pool
+from shared.postgres import Connection, Pool, acquired
 from shared.subscription import BEGINNING, Cursor
 
-State = Literal["due", "sending", "sent", "unknown", "parked", "suppressed", "expired", "discarded"]
+State = Literal[
+    "due", "sending", "sent", "unknown", "parked", "suppressed", "expired", "discarded", "expanded"
+]
 ERROR_LIMIT = 500
 
 
@@ -39,6 +41,7 @@ class Claim:
 
     id: uuid.UUID
     owner: uuid.UUID
+    event_type: str
     template: str
     recipient: str
     context: dict[str, str]
@@ -86,15 +89,31 @@ class Deliveries:
 
     async def record(
         self,
-        asked: Sequence[tuple[Envelope, Notification]],
+        asked: Sequence[tuple[Occurrence, Notification]],
         cursor: Cursor,
         *,
         oldest: datetime,
         message_id_domain: str,
+        also: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> None:
-        """Record what events ask for and store the cursor, in one transaction.
+        """Record what events ask for and store the cursor, in one transaction with `also`."""
+        async with acquired(self._pool) as connection, connection.transaction():
+            await self.insert(connection, asked, oldest=oldest, message_id_domain=message_id_domain)
+            await connection.execute(_SET_CURSOR, cursor.log_epoch, cursor.position)
+            if also is not None:
+                await also(connection)
 
-        An event from before `oldest` is recorded as expired: whoever reads a long history for the
+    async def insert(
+        self,
+        connection: Connection,
+        asked: Sequence[tuple[Occurrence, Notification]],
+        *,
+        oldest: datetime,
+        message_id_domain: str,
+    ) -> None:
+        """Record what is asked for, in the caller's transaction.
+
+        What happened before `oldest` is recorded as expired: whoever reads a long history for the
         first time must not send its mails.
         """
         rows = [
@@ -112,10 +131,20 @@ class Deliveries:
             )
             for envelope, one in asked
         ]
-        async with self._pool.acquire() as connection, connection.transaction():
-            if rows:
-                await connection.executemany(_RECORD, rows)
-            await connection.execute(_SET_CURSOR, cursor.log_epoch, cursor.position)
+        if rows:
+            await connection.executemany(_RECORD, rows)
+
+    async def fan_out(self, claim: Claim, user_ids: Sequence[str], *, domain: str) -> None:
+        """Record a delivery for each of the people that a claimed one stands for.
+
+        Again, after a crash, it records those that are not there yet.
+        """
+        row = await self._pool.fetchrow(_OF_WHAT, claim.id)
+        if row is not None:
+            ids = [
+                message_id_of(row["event_id"], row["rule"], one, domain=domain) for one in user_ids
+            ]
+            await self._pool.execute(_FAN_OUT, claim.id, list(user_ids), ids)
 
     async def claim(self, owner: uuid.UUID, lease: timedelta) -> Claim | None:
         """Return what has waited longest, for this owner alone until the lease ends."""
@@ -261,6 +290,17 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, CASE WHEN $10 = 'expired' THEN 
 ON CONFLICT (event_id, rule, recipient) DO NOTHING
 """
 
+_OF_WHAT = "SELECT event_id, rule FROM notifier.deliveries WHERE id = $1"
+_FAN_OUT = """
+INSERT INTO notifier.deliveries (event_id, event_type, position, application_id, rule, template,
+                                 recipient, context, message_id, state)
+SELECT event_id, event_type, position, application_id, rule, template,
+       person.recipient, context, person.message_id, 'due'
+  FROM notifier.deliveries, unnest($2::text[], $3::text[]) AS person (recipient, message_id)
+ WHERE id = $1
+ON CONFLICT (event_id, rule, recipient) DO NOTHING
+"""
+
 # While it is being sent, `next_attempt_at` is the end of the lease: a lease that ran out is taken
 # over like anything else that has become due, and one index serves both. What was being sent by
 # somebody who was not heard of again may have arrived.
@@ -284,7 +324,7 @@ UPDATE notifier.deliveries AS delivery
        in_doubt         = next.lost OR next.in_doubt
   FROM next
  WHERE delivery.id = next.id
-RETURNING delivery.id, template, recipient, context, message_id, attempts,
+RETURNING delivery.id, event_type, template, recipient, context, message_id, attempts,
           now() - due_since AS waited, created_at, delivery.in_doubt AS taken_over
 """
 _CLAIM = f"WITH next AS ({_NEXT.format(but='')}) {_TAKE.format(owner='$1', lease='$2')}"
@@ -293,7 +333,7 @@ UPDATE notifier.deliveries
    SET lease_until     = now() + $2::interval,
        next_attempt_at = now() + $2::interval
  WHERE state = 'sending' AND lease_owner = $1
-RETURNING id, template, recipient, context, message_id, attempts,
+RETURNING id, event_type, template, recipient, context, message_id, attempts,
           now() - due_since AS waited, created_at, in_doubt AS taken_over
 """
 _SETTLE = """
@@ -363,7 +403,7 @@ DELETE FROM notifier.deliveries
                 FROM notifier.deliveries
                WHERE created_at < now() - $1::interval
                  AND finished_at < now() - $1::interval
-                 AND state IN ('sent', 'suppressed', 'expired', 'discarded')
+                 AND state IN ('sent', 'suppressed', 'expired', 'discarded', 'expanded')
                ORDER BY created_at
                LIMIT $2
                  FOR UPDATE SKIP LOCKED)

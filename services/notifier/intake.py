@@ -8,14 +8,16 @@ from typing import TypeVar
 import asyncpg
 
 from services.notifier.deliveries import Deliveries
-from services.notifier.domain import Rule, notifications_for
+from services.notifier.domain import Occurrence, Rule, notifications_for
+from services.notifier.expiries import Expiries
+from services.notifier.reminders import Reminders
 from shared.bus import follow
 from shared.config import Subscription as SubscriptionSettings
 from shared.envelope import Envelope
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.postgres import TRANSIENT_ERRORS, Connection, connect
-from shared.subscription import Cursor, Feed, Inbox, Subscription
+from shared.subscription import BEGINNING, Cursor, Feed, Inbox, Subscription
 from shared.web import background
 
 INTAKE_LOCK = "notifier intake"
@@ -38,48 +40,82 @@ class Recorder:
     def __init__(
         self,
         deliveries: Deliveries,
-        rules: Sequence[Rule],
+        expiries: Expiries,
+        reminders: Reminders,
+        rules: Callable[[], Sequence[Rule]],
         *,
         max_event_age: timedelta,
         message_id_domain: str,
         on_recorded: Callable[[], None],
     ) -> None:
         self._deliveries = deliveries
+        self._expiries = expiries
+        self._reminders = reminders
         self._rules = rules
         self._max_event_age = max_event_age
         self._message_id_domain = message_id_domain
         self._on_recorded = on_recorded
+        # How far events were told of, and how far they were read for what expires.
+        self._told = self._noted = BEGINNING
 
     async def load_cursor(self) -> Cursor:
-        """Return the stored cursor."""
-        return await _stored(self._deliveries.cursor())
+        """Return the stored cursor: the one that is behind, where an older version was at work."""
+        self._told = await _stored(self._deliveries.cursor())
+        self._noted = await _stored(self._expiries.cursor())
+        return self._noted
 
     async def start_over(self, log_epoch: str) -> Cursor:
         """Read another history from its beginning; events known already are not told again."""
         beginning = Cursor(log_epoch, 0)
-        await _stored(self._deliveries.move_cursor(beginning))
+        # Read for the first time for what expires alone, this history has been told of already.
+        if self._told.log_epoch != log_epoch or self._noted.log_epoch == log_epoch:
+            await _stored(self._deliveries.move_cursor(beginning))
+            self._told = beginning
+        await _stored(self._expiries.start_over(log_epoch))
+        self._noted = beginning
         return beginning
 
     async def apply(self, envelopes: Sequence[Envelope], cursor: Cursor) -> None:
-        """Record what consecutive events ask for."""
+        """Record what consecutive events ask for, and what will expire."""
+        rules = self._rules()
+        told = self._told.position if self._told.log_epoch == cursor.log_epoch else 0
         asked = [
-            (envelope, notification)
-            for envelope in envelopes
-            for notification in notifications_for(envelope.event, self._rules)
+            (one, notification)
+            for one in map(occurrence_of, envelopes)
+            if one.position > told
+            for notification in notifications_for(one, rules)
         ]
+        further = Cursor(cursor.log_epoch, max(cursor.position, told))
         await _stored(
             self._deliveries.record(
                 asked,
-                cursor,
+                further,
                 oldest=datetime.now(UTC) - self._max_event_age,
                 message_id_domain=self._message_id_domain,
+                also=lambda connection: self._expiries.note(connection, envelopes, cursor),
             )
         )
+        self._told, self._noted = further, cursor
         if asked:
             self._on_recorded()
 
-    async def confirm(self, cursor: Cursor) -> None:
-        """Nothing depends on how fresh the deliveries are."""
+    async def confirm(self, cursor: Cursor) -> None:  # noqa: ARG002 - its being there is the news
+        """Warn of what expires: what has been read is all there is."""
+        if await _stored(self._reminders.look(datetime.now(UTC))):
+            self._on_recorded()
+
+
+def occurrence_of(envelope: Envelope) -> Occurrence:
+    """Return an event as rules see it."""
+    return Occurrence(
+        id=envelope.id,
+        type=envelope.type,
+        position=envelope.position,
+        stream=envelope.stream,
+        time=envelope.time,
+        actor=envelope.metadata.actor,
+        fact=envelope.event,
+    )
 
 
 async def _stored(work: Awaitable[T]) -> T:

@@ -7,14 +7,15 @@ from typing import Literal, assert_never
 # Beyond it every pause is the longest anyway, and the power would leave the range of a timedelta.
 MOST_DOUBLINGS = 24
 
-Ending = Literal["sent", "suppressed", "deferred", "refused", "unknown", "given_up"]
+Ending = Literal["sent", "suppressed", "deferred", "refused", "unknown", "given_up", "expanded"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of one attempt. `unknown`: handed over whole, and nobody knows whether taken.
 
-    `given_up`: not attempted, as an attempt before may have sent it.
+    `given_up`: not attempted, as an attempt before may have sent it. `expanded`: it stood for
+    several people, of whom each has a delivery now.
     """
 
     ending: Ending
@@ -38,7 +39,7 @@ class Verdict:
     `maybe_sent` says that the attempt may have put a mail into the world.
     """
 
-    state: Literal["sent", "suppressed", "parked", "due", "unknown"]
+    state: Literal["sent", "suppressed", "parked", "due", "unknown", "expanded"]
     reason: str | None
     pause: timedelta | None = None
     maybe_sent: bool = False
@@ -54,7 +55,7 @@ def judge(
     ending, reason = outcome.ending, outcome.reason
     given_up = waited > policy.give_up_after
     match ending:
-        case "sent" | "suppressed":
+        case "sent" | "suppressed" | "expanded":
             return Verdict(state=ending, reason=reason)
         case "refused" | "given_up":
             return Verdict(state="parked", reason=reason)

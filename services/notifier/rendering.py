@@ -1,121 +1,190 @@
 """From a notification to a mail: subject, text and HTML of equal content."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
-from typing import Any
+from typing import Any, Literal
 
-from jinja2 import PackageLoader, StrictUndefined, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from services.notifier.domain import context_of, one_line
+from services.notifier import samples
+from services.notifier.domain import USER, Context, Fact, Rule, as_of_today, one_line
 from services.notifier.headers import WIRE
-from shared.events import ApplicationCreated, SecretFacts
-from shared.failures import PermanentFailure
+from services.notifier.library import CannotRender, Library, TemplateRefused, tag_of
+from services.notifier.wording import wording_locale
 from shared.feed_client import Recipient
 
-# The languages that templates are written in; the first is for everybody else.
-LANGUAGES = ("en",)
-_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-_SOMEBODY = Recipient(
-    id="sample", email="sample@example.com", name="Sample", locale="en", active=True
+# Identifiers that a mail is made with and that mean nothing to its reader.
+_KEPT_BACK = frozenset({"owner", "actor", "application_id", "locale"})
+# What every template knows, beside what its event says; docs/mail.md explains each.
+_ALWAYS = frozenset(
+    {
+        "application_url",
+        "recipient_name",
+        "recipient_is_owner",
+        "owner_name",
+        "actor",
+        "actor_name",
+        "sender_name",
+        "registry_url",
+        "language",
+        "locale",
+        "time_zone",
+        "subject",
+        "days_left",
+    }
 )
-# What each template is tried out with, before the first mail is sent.
-_SAMPLES = {
-    "application_created": context_of(
-        ApplicationCreated(
-            application_id="sample",
-            client_id="sample",
-            organization_id="sample",
-            owner_id="sample",
-            name="Sample",
-            secret=SecretFacts(id="sample", hint="0000", created_at=_LONG_AGO),
-        )
-    )
-}
+VARIABLES = frozenset(samples.EVERYTHING) - _KEPT_BACK | _ALWAYS
+Part = Literal["subject", "text", "html"]
+_DAY = timedelta(days=1)
+_NOBODY: Mapping[str, str] = {}
 
 
-class CannotRender(PermanentFailure):
-    """Template, sender or recipient do not make a mail."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letterhead:
+    """Who writes, and about which registry."""
+
+    sender_name: str
+    sender_address: str
+    registry_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """A mail's words, and the locales of the files that they come from."""
+
+    subject: str
+    text: str
+    html: str
+    locales: tuple[str, ...]
 
 
 class Renderer:
-    """The templates. Raises CannotRender at once for one that does not work with its sample."""
+    """Makes mails out of templates, which can be replaced while it is at work."""
 
-    def __init__(self, *, sender_name: str, sender_address: str, registry_url: str) -> None:
-        self._sender_name = one_line(sender_name)
-        self._sender_address = sender_address
-        self._registry_url = registry_url
-        self._environment = ImmutableSandboxedEnvironment(
-            loader=PackageLoader("services.notifier"),
-            undefined=StrictUndefined,
-            autoescape=lambda name: name is not None and name.endswith(".html"),
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            auto_reload=False,
-        )
-        for template, context in _SAMPLES.items():
-            self.render(template, context, _SOMEBODY, message_id="<a@b>", date=_LONG_AGO)
+    def __init__(self, library: Library, letterhead: Letterhead) -> None:
+        self.library = library
+        self._letterhead = letterhead
 
     def render(
         self,
         template: str,
-        context: Mapping[str, str],
+        context: Context,
         recipient: Recipient,
         *,
         message_id: str,
         date: datetime,
+        names: Mapping[str, str] = _NOBODY,
     ) -> EmailMessage:
-        """Return the mail. Raises CannotRender."""
-        name = one_line(recipient.name)
-        language = language_for(recipient.locale)
-        values: dict[str, Any] = {
-            **context,
-            "recipient_name": name,
-            "sender_name": self._sender_name,
-            "registry_url": self._registry_url,
-            "language": language,
-        }
-        # One line, whatever the values hold: nothing can become a second header.
-        subject = one_line(self._part(template, "subject.txt", values))
-        values["subject"] = subject
-        text = self._part(template, "body.txt", values)
-        html = self._part(template, "body.html", values)
+        """Return the mail; `names` are those of the people it may name. Raises CannotRender."""
+        parts = self.parts(template, context, recipient, date=date, names=names)
+        sender = self._letterhead
         message = EmailMessage(policy=WIRE)
-        message["From"] = _address(self._sender_name, self._sender_address, of="sender")
-        message["To"] = _address(name, recipient.email, of="recipient")
-        message["Subject"] = subject
+        message["From"] = _address(sender.sender_name, sender.sender_address, of="sender")
+        message["To"] = _address(recipient.name, recipient.email, of="recipient")
+        message["Subject"] = parts.subject
         message["Date"] = date
         message["Message-ID"] = message_id
         # RFC 3834: nobody's vacation shall answer.
         message["Auto-Submitted"] = "auto-generated"
         # Seven bits: taken by every server, 8BITMIME or not.
-        message.set_content(text, cte="quoted-printable")
-        message.add_alternative(html, subtype="html", cte="quoted-printable")
+        message.set_content(parts.text, cte="quoted-printable")
+        message.add_alternative(parts.html, subtype="html", cte="quoted-printable")
         # Of both parts; set before them, it would go into the first.
-        message["Content-Language"] = language
+        message["Content-Language"] = ", ".join(map(tag_of, parts.locales))
         return message
 
-    def _part(self, template: str, part: str, values: Mapping[str, Any]) -> str:
-        place = f"template {template}/{part}"
-        try:
-            return self._environment.get_template(f"{template}/{part}").render(values)
-        except TemplateError as error:
-            # It names variables and lines, never a value.
-            message = f"{place}: {type(error).__name__}: {error.message}"
-            raise CannotRender(message) from None
-        except Exception as error:  # noqa: BLE001 - an expression may raise whatever Python raises
-            message = f"{place}: {type(error).__name__}"
-            raise CannotRender(message) from None
+    def parts(
+        self,
+        template: str,
+        context: Context,
+        recipient: Recipient,
+        *,
+        date: datetime,
+        names: Mapping[str, str] = _NOBODY,
+    ) -> Parts:
+        """Return the words of a mail. Raises CannotRender."""
+        context = as_of_today(context, recipient=recipient.id, time=date)
+        values = self._values(context, recipient, date, names)
+        locale = recipient.locale
+        subject = self.library.render(template, "subject.txt", locale, values)
+        # One line, whatever the values hold: nothing can become a second header.
+        values["subject"] = one_line(subject.text)
+        text = self.library.render(template, "body.txt", locale, values)
+        html = self.library.render(template, "body.html", locale, values)
+        return Parts(
+            subject=values["subject"],
+            text=text.text,
+            html=html.text,
+            locales=tuple(dict.fromkeys((text.locale, html.locale))),
+        )
+
+    def _values(
+        self, context: Context, recipient: Recipient, date: datetime, names: Mapping[str, str]
+    ) -> dict[str, Any]:
+        head = self._letterhead
+        application_id = context["application_id"]
+        owner, actor = context["owner"], context["actor"]
+        actor_name = one_line(names.get(actor.removeprefix(USER), ""))
+        values: dict[str, Any] = {
+            **{name: value for name, value in context.items() if name not in _KEPT_BACK},
+            "application_url": f"{head.registry_url}/applications/{application_id}"
+            if application_id
+            else "",
+            "recipient_name": one_line(recipient.name),
+            "recipient_is_owner": recipient.id == owner,
+            "owner_name": one_line(names.get(owner, "")),
+            "actor": _kind_of(actor, recipient, is_named=bool(actor_name)),
+            "actor_name": actor_name,
+            "sender_name": one_line(head.sender_name),
+            "registry_url": head.registry_url,
+            "locale": wording_locale(recipient.locale, self.library.locale_for(recipient.locale)),
+            "time_zone": recipient.time_zone,
+        }
+        if context.get("expires_at"):
+            left = datetime.fromisoformat(context["expires_at"]) - date
+            values["days_left"] = max(0, math.ceil(left / _DAY))
+        return values
 
 
-def language_for(locale: str) -> str:
-    """Return the language a mail to this reader is written in: `de_AT` → `de`, else the first."""
-    language = locale.replace("-", "_").partition("_")[0].lower()
-    return language if language in LANGUAGES else LANGUAGES[0]
+def _kind_of(actor: str, recipient: Recipient, *, is_named: bool) -> str:
+    """Return who acted, as a template tells it: you, person, administrator or system."""
+    if actor == USER + recipient.id:
+        return "you"
+    if actor.startswith("service:") or not actor:
+        return "system"
+    return "person" if is_named else "administrator"
+
+
+def try_out(renderer: Renderer, rules: Iterable[Rule]) -> None:
+    """Render every template for all that can happen to it. Raises TemplateRefused.
+
+    In every locale, for an owner and for somebody else, with each event that a rule has it for;
+    a template that no rule names, with a sample that has every variable.
+    """
+    about: dict[str, list[type[Fact]]] = {one: [] for one in renderer.library.templates}
+    for rule in rules:
+        about[rule.template].append(rule.about)
+    for template, facts in about.items():
+        for context in samples.contexts_for(facts):
+            for locale in renderer.library.locales:
+                for is_owner in (True, False):
+                    reader = samples.reader(locale=locale, is_owner=is_owner)
+                    try:
+                        renderer.parts(
+                            template, context, reader, date=samples.MOMENT, names=samples.NAMES
+                        )
+                    except CannotRender as error:
+                        told = ", ".join(sorted({one.__name__ for one in facts}))
+                        message = f"{error}" + (f" (tried with {told})" if told else "")
+                        raise TemplateRefused(message) from None
+
+
+def require_sender(letterhead: Letterhead) -> None:
+    """Raise CannotRender unless mail can come from this sender."""
+    _address(letterhead.sender_name, letterhead.sender_address, of="sender")
 
 
 def _address(name: str, address: str, *, of: str) -> Address:
@@ -124,7 +193,7 @@ def _address(name: str, address: str, *, of: str) -> Address:
         message = f"the address of the {of} holds characters beyond ASCII"
         raise CannotRender(message)
     try:
-        return Address(name, addr_spec=address)
+        return Address(one_line(name), addr_spec=address)
     except (ValueError, IndexError, MessageError):
         message = f"the address of the {of} is not an e-mail address"
         raise CannotRender(message) from None

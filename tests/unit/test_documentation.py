@@ -50,6 +50,7 @@ DOCUMENTS = [
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+MAIL = (ROOT / "docs" / "mail.md").read_text(encoding="utf-8")
 SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -214,6 +215,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
     """Operators decide by what stands there, and config.yml is where they change it."""
     configured = yaml.safe_load((ROOT / "config.yml").read_text(encoding="utf-8"))
     scopes = configured.pop("scopes")
+    rules = configured["notifier"].pop("rules")
     tables = section_of_configuration()
     documented = {
         row[0].strip("`"): yaml.safe_load(row[1].strip("`"))
@@ -226,6 +228,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
         row[0].strip("`"): {"administrators_only": row[1] == "yes", "description": row[2]}
         for row in rows_of(section(OPERATIONS, "Scopes"))
     } == scopes
+    assert {row[0].strip("`") for row in rows_of(section(MAIL, "Rules that we ship"))} == set(rules)
 
 
 def section_of_configuration() -> list[list[str]]:

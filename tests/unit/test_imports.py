@@ -35,6 +35,7 @@ WEB = frozenset(
     # The pages.
     | {"site", "forms", "entrance", "sign_in", "grids", "listings", "additions"}
     | {"application_pages"}
+    | {"preview"}
 )
 SHARED_WEB = frozenset(
     f"shared.{one}" for one in ("web", "server", "cors", "resource_server", "guard", "queries")

@@ -8,8 +8,8 @@ from typing import Any
 
 from services.notifier.app import MIGRATIONS, SCHEMA
 from services.notifier.deliveries import Deliveries
-from services.notifier.domain import RULES, notifications_for
-from services.notifier.rendering import Renderer
+from services.notifier.domain import notifications_for
+from services.notifier.intake import occurrence_of
 from services.notifier.sender import Senders
 from shared.config import Notifier
 from shared.envelope import Envelope
@@ -18,7 +18,7 @@ from shared.postgres import connect, migrate
 from shared.subscription import Cursor
 from shared.web import background
 from tests.support.smtp_server import SmtpServer
-from tests.unit.notifier.factories import application_created, envelope, recipient
+from tests.unit.notifier.factories import RULES, application_created, envelope, recipient, renderer
 
 EPOCH = "33333333-3333-4333-8333-333333333333"
 DOMAIN = "mail.example"
@@ -29,6 +29,7 @@ class Directory:
 
     def __init__(self, *people: Recipient) -> None:
         self.people = {one.id: one for one in people or (recipient(),)}
+        self.administering: dict[str, tuple[str, ...]] = {}
         self.reachable = True
         self.hangs = False
 
@@ -38,6 +39,11 @@ class Directory:
         if self.hangs:
             await asyncio.Event().wait()
         return self.people.get(user_id)
+
+    async def administrators(self, organization_id: str) -> tuple[str, ...]:
+        if not self.reachable:
+            raise RegistryUnavailable("registry: no answer")
+        return self.administering.get(organization_id, ())
 
 
 async def migrated(database_url: str) -> None:
@@ -61,7 +67,11 @@ async def record(
 ) -> None:
     """Record what events ask for, as the intake does."""
     await deliveries.record(
-        [(one, told) for one in envelopes for told in notifications_for(one.event, RULES)],
+        [
+            (one, told)
+            for one in map(occurrence_of, envelopes)
+            for told in notifications_for(one, RULES)
+        ],
         Cursor(EPOCH, envelopes[-1].position),
         oldest=oldest or datetime.now(UTC) - timedelta(days=3),
         message_id_domain=DOMAIN,
@@ -78,12 +88,7 @@ async def sending(
     deliveries: Deliveries, directory: Directory, values: Notifier
 ) -> AsyncIterator[Senders]:
     """Run senders beside the block, and wake them once they wait."""
-    renderer = Renderer(
-        sender_name=values.sender_name,
-        sender_address=values.sender_address,
-        registry_url="http://registry.example",
-    )
-    senders = Senders(values, deliveries, directory, renderer)
+    senders = Senders(values, deliveries, directory, renderer(), directory)
     async with background(senders.run()):
         await asyncio.sleep(0)
         yield senders

@@ -15,7 +15,7 @@ from shared.web import background
 from tests.integration.notifier.house import EPOCH
 from tests.integration.notifier.test_intake import Log, recorder, waits_for_the_lock
 from tests.support.eventually import eventually
-from tests.unit.notifier.factories import application_created, application_deleted, envelope
+from tests.unit.notifier.factories import application_created, envelope, tokens_revoked
 
 # So long that nothing but the bus can bring an event within a test.
 RARELY = timedelta(minutes=5)
@@ -63,7 +63,7 @@ class Bus:
     async def delivers(self) -> bool:
         """Tell of an event without a rule; True when it was the bus that brought it."""
         position = len(self.log.events) + 1
-        self.log.events.append(envelope(position, application_deleted()))
+        self.log.events.append(envelope(position, tokens_revoked()))
         await self.publish(self.log.events[-1])
         await eventually(lambda: self._has_read(position))
         return position > self.log.handed_out

@@ -29,9 +29,10 @@ Result = subprocess.CompletedProcess[str]
 class Console:
     """A command line whose notifier has this database."""
 
-    def __init__(self, var: Path, database_url: str) -> None:
+    def __init__(self, var: Path, database_url: str, smtp_port: int | None = None) -> None:
         self._environment = {
             **os.environ,
+            **({} if smtp_port is None else {"OAUTHAPPS_NOTIFIER__SMTP__PORT": str(smtp_port)}),
             "OAUTHAPPS_VAR": str(var),
             "OAUTHAPPS_NOTIFIER__DATABASE__URL": database_url,
         }
@@ -54,9 +55,11 @@ class Console:
 
 
 @pytest.fixture
-def console(tmp_path: Path, database_url: str) -> Console:
-    """The command line beside the test's database."""
-    return Console(tmp_path, database_url)
+def console(tmp_path: Path, database_url: str, request: pytest.FixtureRequest) -> Console:
+    """The command line beside the test's database, and its mail server if it has one."""
+    has_server = "mail_server" in request.fixturenames
+    port = request.getfixturevalue("mail_server").port if has_server else None
+    return Console(tmp_path, database_url, port)
 
 
 def assert_one_line(result: Result, *words: str) -> None:
@@ -95,7 +98,8 @@ async def test_notifications_are_listed_newest_first(
     newest, *_ = rows
     assert [row["id"] for row in rows[1:]] == [second, first]
     assert (newest["state"], newest["attempts"], newest["recipient"]) == ("due", 0, OWNER)
-    assert newest["context"] == {"application_name": "CI", "client_id": CLIENT_ID}
+    assert newest["context"]["application_name"] == "CI"
+    assert newest["context"]["client_id"] == CLIENT_ID
     assert await console.printed("list", "--limit", "1") == [newest]
     known = ("--recipient", OWNER, "--rule", "application-created", "--state", "due")
     since = ("--event-type", "ApplicationCreated", "--created-after", "2020-01-01T00:00:00Z")
@@ -191,6 +195,8 @@ async def test_an_unknown_notification_is_one_line(
         (["list", "--limit", "0"], "--limit"),
         (["show"], "ID"),
         (["send"], "send"),
+        (["test"], "--to"),
+        (["test", "--to", "a@b.example", "--locale", "x!"], "--locale"),
     ],
 )
 async def test_a_wrong_use_is_status_2(console: Console, arguments: list[str], word: str) -> None:
@@ -241,6 +247,49 @@ async def test_a_service_that_could_never_send_does_not_start(
     refused = await console.run("notifier", "serve", **variables)
 
     assert_one_line(refused, str(tmp_path / value) if setting != "USERNAME" else "smtp.username")
+
+
+async def test_a_sample_goes_through_the_real_mail_server(
+    console: Console, mail_server: SmtpServer
+) -> None:
+    """The first thing to try after the mail server was configured, or a template written."""
+    sent = await console.printed("test", "--to", "you@example.com", "--locale", "de")
+
+    (mail,) = mail_server.taken
+    assert mail.recipients == ("you@example.com",)
+    assert mail.message["Message-ID"] == sent["message_id"]
+    assert mail.message["Content-Language"] == sent["language"] == "de"
+    assert mail.message["Subject"] == sent["subject"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--to", "you@example.com", "--template", "none"], ["template none", "secret_rotated"]),
+        (["--to", "nobody"], ["not an e-mail address"]),
+        (["--to", "you@example.com"], ["550 5.1.1", "[address]"]),
+    ],
+)
+async def test_a_sample_that_is_not_sent_says_why(
+    console: Console, mail_server: SmtpServer, arguments: list[str], words: list[str]
+) -> None:
+    """In the server's words where it has some."""
+    mail_server.answer("RCPT", "550 5.1.1 <you@example.com> is unknown")
+
+    assert_one_line(await console.run("notifications", "test", *arguments), "not sent", *words)
+
+
+async def test_a_broken_rule_keeps_the_service_from_starting(
+    console: Console, tmp_path: Path
+) -> None:
+    """With the one line that names where it is."""
+    config = tmp_path / "broken.yml"
+    config.write_text("notifier:\n  rules:\n    mine: {event: Nothing}\n")
+    load_or_create(tmp_path / "service_credential")
+
+    for arguments in (["notifier", "serve"], ["notifications", "test", "--to", "a@b.example"]):
+        refused = await console.run(*arguments, "--config", str(config))
+        assert_one_line(refused, f"{config}, line 3: notifier.rules.mine.event")
 
 
 @pytest.mark.parametrize("name", ["notifier", "notifications"])

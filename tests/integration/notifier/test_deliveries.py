@@ -9,7 +9,7 @@ from services.notifier.outcome import Verdict
 from shared.postgres import Pool
 from shared.subscription import BEGINNING, Cursor
 from tests.integration.notifier.house import EPOCH, only, record, record_one, state
-from tests.unit.notifier.factories import application_created, application_deleted, envelope
+from tests.unit.notifier.factories import application_created, envelope, tokens_revoked
 
 LEASE = timedelta(minutes=15)
 SENT = Verdict(state="sent", reason=None)
@@ -29,7 +29,7 @@ async def test_nothing_has_been_read_at_first(deliveries: Deliveries) -> None:
 
 async def test_deliveries_and_cursor_are_stored_together(deliveries: Deliveries) -> None:
     """Otherwise a crash between the two would lose or repeat a mail."""
-    await record(deliveries, envelope(1, application_created()), envelope(2, application_deleted()))
+    await record(deliveries, envelope(1, application_created()), envelope(2, tokens_revoked()))
 
     assert await deliveries.cursor() == Cursor(EPOCH, 2)
     assert await state(deliveries) == "due"

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.notifier.deliveries import Deliveries
-from services.notifier.domain import RULES
+from services.notifier.expiries import Expiries
 from services.notifier.intake import INTAKE_LOCK, DeliveriesUnavailable, Intake, Recorder
+from services.notifier.reminders import Reminders
 from shared.config import Subscription
 from shared.envelope import Envelope, Page
 from shared.postgres import Pool, connect
@@ -15,7 +16,7 @@ from shared.subscription import Cursor
 from shared.web import background
 from tests.integration.notifier.house import DOMAIN, EPOCH
 from tests.support.eventually import eventually
-from tests.unit.notifier.factories import application_created, application_deleted, envelope
+from tests.unit.notifier.factories import RULES, application_created, envelope, tokens_revoked
 
 OTHER_EPOCH = "44444444-4444-4444-8444-444444444444"
 
@@ -36,9 +37,20 @@ class Log:
 
 
 def recorder(deliveries: Deliveries) -> Recorder:
+    expiries = Expiries(deliveries._pool)
+    reminders = Reminders(
+        deliveries._pool,
+        deliveries,
+        expiries,
+        lambda: RULES,
+        max_event_age=timedelta(days=3),
+        message_id_domain=DOMAIN,
+    )
     return Recorder(
         deliveries,
-        RULES,
+        expiries,
+        reminders,
+        lambda: RULES,
         max_event_age=timedelta(days=3),
         message_id_domain=DOMAIN,
         on_recorded=lambda: None,
@@ -81,7 +93,7 @@ async def test_another_history_tells_only_what_is_new(deliveries: Deliveries) ->
 async def test_events_without_a_rule_move_the_cursor(deliveries: Deliveries) -> None:
     """They are read, and are not to be read again."""
     subscriber = recorder(deliveries)
-    await subscriber.apply([envelope(1, application_deleted())], Cursor(EPOCH, 1))
+    await subscriber.apply([envelope(1, tokens_revoked())], Cursor(EPOCH, 1))
 
     assert await subscriber.load_cursor() == Cursor(EPOCH, 1)
     assert await count(deliveries) == 0

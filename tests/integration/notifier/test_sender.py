@@ -4,11 +4,11 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.notifier.attempt import Attempt
-from services.notifier.deliveries import Deliveries
+from services.notifier.deliveries import Claim, Deliveries
 from services.notifier.outgoing import Outgoing
-from services.notifier.rendering import Renderer
 from services.notifier.smtp import Mailer
 from shared.postgres import Pool
 from tests.integration.notifier.house import (
@@ -22,7 +22,11 @@ from tests.integration.notifier.house import (
 )
 from tests.support.eventually import eventually
 from tests.support.smtp_server import Drop, SmtpServer
-from tests.unit.notifier.factories import application_created, envelope, recipient
+from tests.unit.notifier.factories import application_created, envelope, recipient, renderer
+
+
+async def nobody(claim: Claim, organization_id: str) -> int:
+    return 0
 
 
 async def is_in(deliveries: Deliveries, wanted: str) -> bool:
@@ -249,6 +253,44 @@ async def test_an_address_that_is_none_is_parked(
     assert "not an address" not in (await only(deliveries))["last_error"]
 
 
+async def test_a_mail_that_cannot_be_made_is_parked_and_counted(
+    deliveries: Deliveries, mail_server: SmtpServer, pool: Pool
+) -> None:
+    """Its template was removed meanwhile; an alert on the counter brings somebody who looks."""
+    before = rendering_failures()
+    await record_one(deliveries)
+    await pool.execute("UPDATE notifier.deliveries SET template = 'gone'")
+    async with sending(deliveries, Directory(), settings(mail_server)):
+        await eventually(lambda: is_in(deliveries, "parked"))
+
+    assert (await only(deliveries))["last_error"] == "there is no template gone"
+    assert rendering_failures() == before + 1
+    assert mail_server.connections == 0
+
+
+def rendering_failures() -> float:
+    name = "oauthapps_notifier_failures_total"
+    return REGISTRY.get_sample_value(name, {"cause": "rendering"}) or 0.0
+
+
+async def test_a_mail_of_the_version_before_is_sent_after_the_upgrade(
+    deliveries: Deliveries, mail_server: SmtpServer, pool: Pool
+) -> None:
+    """It waited over the upgrade, and knows less than templates do today."""
+    await record_one(deliveries)
+    await pool.execute(
+        """
+        UPDATE notifier.deliveries
+           SET context = jsonb_build_object('application_name', 'CI', 'client_id', 'c')
+        """
+    )
+    async with sending(deliveries, Directory(), settings(mail_server)):
+        await eventually(lambda: is_in(deliveries, "sent"))
+
+    (mail,) = mail_server.taken
+    assert mail.message["Subject"] == "OAuth application added to your account"
+
+
 async def test_no_address_is_stored(
     deliveries: Deliveries, mail_server: SmtpServer, pool: Pool
 ) -> None:
@@ -336,15 +378,11 @@ async def test_doubt_about_one_mail_is_not_doubt_about_the_next(
     """The second is given up before it gets to the mail server: it can be sent again in safety."""
     values = settings(mail_server)
     directory = Directory()
-    renderer = Renderer(
-        sender_name=values.sender_name,
-        sender_address=values.sender_address,
-        registry_url="http://registry.example",
-    )
     attempt = Attempt(
         directory,
-        renderer,
+        renderer(),
         Outgoing(values),
+        expand=nobody,
         sender_address=values.sender_address,
         longest=timedelta(seconds=0.3),
     )

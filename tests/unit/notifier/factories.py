@@ -1,21 +1,72 @@
 """Events and people: a test says only what it is about."""
 
+import functools
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from services.notifier.domain import Context, Fact, Occurrence, SecretExpiring, context_of
+from services.notifier.library import Library, read_sources
+from services.notifier.rendering import VARIABLES, Letterhead, Renderer
+from services.notifier.rules import parse_rules
+from shared import mail_rules
 from shared.envelope import Envelope, Metadata
 from shared.events import (
     NO_PRIVATE_DATA,
     ApplicationCreated,
+    ApplicationDeactivated,
     ApplicationDeleted,
+    ApplicationSecretRotated,
+    DeactivationReason,
     Event,
     SecretFacts,
+    TokensRevoked,
+    subject_of,
 )
 from shared.feed_client import Recipient
 
 OWNER = "22222222-2222-4222-8222-222222222222"
 CLIENT_ID = "c" * 32
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+REGISTRY = "https://registry.example"
+RULES = parse_rules(mail_rules.SHIPPED)
+
+
+@functools.cache
+def library() -> Library:
+    """Return the templates that we ship."""
+    return Library(read_sources(None), VARIABLES)
+
+
+def renderer(
+    *,
+    sender_name: str = "OAuth Applications",
+    sender_address: str = "oauthapps@example.com",
+    templates: Library | None = None,
+) -> Renderer:
+    """Return what makes mails."""
+    letterhead = Letterhead(
+        sender_name=sender_name, sender_address=sender_address, registry_url=REGISTRY
+    )
+    return Renderer(templates or library(), letterhead)
+
+
+def occurrence(fact: Fact, *, actor: str = "cli:test", time: datetime = NOON) -> Occurrence:
+    """Return something that happened, as rules see it."""
+    return Occurrence(
+        id=str(uuid.uuid4()),
+        type=type(fact).__name__,
+        position=1,
+        stream=fact.application_id,
+        time=time,
+        actor=actor,
+        fact=fact,
+    )
+
+
+def context_for(fact: Fact, *, actor: str = "cli:test", time: datetime = NOON) -> Context:
+    """Return a template's data about something that happened."""
+    return context_of(occurrence(fact, actor=actor, time=time))
 
 
 def application_created(*, name: str = "CI", owner: str = OWNER) -> ApplicationCreated:
@@ -31,14 +82,40 @@ def application_created(*, name: str = "CI", owner: str = OWNER) -> ApplicationC
 
 
 def application_deleted() -> ApplicationDeleted:
+    """Return another event."""
+    return ApplicationDeleted(**_about_application())
+
+
+def tokens_revoked() -> TokensRevoked:
     """Return an event that has no rule."""
+    return TokensRevoked(**_about_application(), not_before=NOON)
+
+
+def _about_application() -> dict[str, Any]:
+    return dict(subject_of(application_created()))
+
+
+def application_deactivated(reason: DeactivationReason = "requested") -> ApplicationDeactivated:
+    """Return an event that has a reason."""
+    return ApplicationDeactivated(**_about_application(), reason=reason)
+
+
+def secret_rotated() -> ApplicationSecretRotated:
+    """Return an event about two secrets, of which the earlier one is good for another day."""
     created = application_created()
-    return ApplicationDeleted(
-        application_id=created.application_id,
-        client_id=created.client_id,
-        organization_id=created.organization_id,
-        owner_id=created.owner_id,
-        name=created.name,
+    return ApplicationSecretRotated(
+        **subject_of(created), secret=created.secret, others_expire_at=NOON + timedelta(days=1)
+    )
+
+
+def secret_expiring(*, days_before: int = 7) -> SecretExpiring:
+    """Return a notice."""
+    return SecretExpiring(
+        **_about_application(),
+        secret_id=str(uuid.uuid4()),
+        hint="h1nt",
+        expires_at=NOON + timedelta(days=days_before),
+        days_before=days_before,
     )
 
 
@@ -64,6 +141,9 @@ def recipient(
     name: str = "Ada",
     locale: str = "en",
     active: bool = True,
+    time_zone: str = "UTC",
 ) -> Recipient:
     """Return a person who can be written to."""
-    return Recipient(id=user_id, email=email, name=name, locale=locale, active=active)
+    return Recipient(
+        id=user_id, email=email, name=name, locale=locale, active=active, time_zone=time_zone
+    )

@@ -101,6 +101,13 @@ def test_a_fault_in_the_file_is_one_line_with_file_setting_and_remedy(
     assert [part for part in says if part not in line] == [], line
 
 
+def test_a_fault_names_its_line(config: Path) -> None:
+    """In a long file the setting alone has to be searched for."""
+    config.write_text("logs:\n  level: info\n\ntoken:\n  port: 1\n  lifetime: soon\n")
+
+    assert wrong(config).startswith(f"{config}, line 6: token.lifetime: ")
+
+
 def test_a_missing_file_is_named_with_the_ways_to_name_another(tmp_path: Path) -> None:
     """A typo in --config must not mean the defaults."""
     line = wrong(tmp_path / "none.yml")

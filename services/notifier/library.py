@@ -1,0 +1,287 @@
+"""The templates: ours, and those of `var/templates` that replace them, file by file.
+
+`<locale>/<template>/subject.txt`, `body.txt`, `body.html` over `<locale>/_base`, which is over
+`_layout`. A file that a locale does not have is taken from the locale above it: `fr_CA → fr → en`.
+Everything is read and compiled at once, so that a mail never meets a file that changes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any
+
+from jinja2 import (
+    BaseLoader,
+    Environment,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    nodes,
+)
+from jinja2.meta import find_undeclared_variables
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from services.notifier.rules import known_locale
+from services.notifier.wording import FILTERS
+from shared.config import ConfigurationError
+from shared.failures import PermanentFailure
+
+# For readers of no language that there are templates in.
+DEFAULT_LOCALE = "en"
+PARTS = ("subject.txt", "body.txt", "body.html")
+SIZE_LIMIT = 256 * 1024
+MOST_FILES = 2000
+BASE, LAYOUT = "_base", "_layout"
+_SHIPPED = files("services.notifier") / "templates"
+
+
+class TemplateRefused(ConfigurationError):
+    """A template cannot be used; the message names the file, the line if it can, and why."""
+
+
+class CannotRender(PermanentFailure):
+    """Template, sender or recipient do not make a mail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file's text, and where it came from."""
+
+    text: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A part of a mail, and the locale of the file that it was made of."""
+
+    text: str
+    locale: str
+
+
+class Library:
+    """Templates that have been read and compiled. Raises TemplateRefused."""
+
+    def __init__(self, sources: Mapping[str, Source], variables: frozenset[str]) -> None:
+        self._sources = sources
+        self.locales = tuple(sorted({_locale_of(name) for name in sources} - {LAYOUT}))
+        self.templates = tuple(
+            sorted({parts[1] for name in sources if len(parts := name.split("/")) == 3} - {BASE})
+        )
+        self._environments = {
+            locale: _environment(_ByLocale(sources, chain_of(locale)), variables)
+            for locale in self.locales
+        }
+        for name, source in sources.items():
+            of_whom = self.locales if _locale_of(name) == LAYOUT else (_locale_of(name),)
+            _check(self._environments[of_whom[0]], name, source, variables)
+        for template in self.templates:
+            for part in PARTS:
+                if f"{DEFAULT_LOCALE}/{template}/{part}" not in sources:
+                    message = (
+                        f"template {template}: there is no {DEFAULT_LOCALE}/{template}/{part}, "
+                        "which readers of all other languages get; add it"
+                    )
+                    raise TemplateRefused(message)
+
+    def locale_for(self, locale: str) -> str:
+        """Return the nearest locale that there are templates in: `de_AT` → `de`, else the default.
+
+        `locale` may be anything that a person has been given.
+        """
+        return next(one for one in chain_of(locale) if one in self._environments)
+
+    def render(self, template: str, part: str, locale: str, values: Mapping[str, Any]) -> Rendered:
+        """Return a part for a reader of a locale. Raises CannotRender."""
+        name = f"{template}/{part}"
+        if template not in self.templates:
+            message = f"there is no template {template}"
+            raise CannotRender(message)
+        environment = self._environments[self.locale_for(locale)]
+        try:
+            found = environment.get_template(name)
+            language = _locale_of(str(found.filename).partition(":")[0])
+            return Rendered(found.render({**values, "language": tag_of(language)}), language)
+        except TemplateError as error:
+            # It names variables and lines, never a value.
+            reason = f"{type(error).__name__}: {error.message}"
+            raise CannotRender(f"template {self._place(error, name)}: {reason}") from None
+        except Exception as error:  # noqa: BLE001 - an expression may raise whatever Python raises
+            message = f"template {self._place(error, name)}: {type(error).__name__}"
+            raise CannotRender(message) from None
+
+    def _place(self, error: Exception, name: str) -> str:
+        """Return the file and the line that an error is from."""
+        for frame in reversed(extract_tb(error.__traceback__)):
+            of_locale = frame.filename.partition(":")[0]
+            if of_locale in self._sources:
+                return f"{self._sources[of_locale].origin}, line {frame.lineno}"
+        return name
+
+
+def read_sources(overrides: Path | None) -> dict[str, Source]:
+    """Return every file, those of a folder before ours. Raises TemplateRefused."""
+    sources = dict(_files_in(_SHIPPED, "ours"))
+    if overrides is not None and overrides.is_dir():
+        sources.update(_files_in(overrides, str(overrides)))
+    if len(sources) > MOST_FILES:
+        message = f"{overrides}: more than {MOST_FILES} templates; is this the right folder?"
+        raise TemplateRefused(message)
+    return sources
+
+
+def chain_of(locale: str) -> tuple[str, ...]:
+    """Return where to look for a file, in order: `fr_CA` → `fr_CA`, `fr`, `en`."""
+    language, *rest = locale.replace("-", "_").split("_")
+    chain = []
+    parts = [language.lower(), *rest]
+    while parts:
+        chain.append("_".join(parts))
+        parts.pop()
+    return tuple(dict.fromkeys([*chain, DEFAULT_LOCALE]))
+
+
+def tag_of(locale: str) -> str:
+    """Return a locale as HTML and mail headers write it: `fr-CA` (RFC 5646)."""
+    return locale.replace("_", "-")
+
+
+class _ByLocale(BaseLoader):
+    """Finds a file in the first locale of a chain that has it."""
+
+    def __init__(self, sources: Mapping[str, Source], chain: Sequence[str]) -> None:
+        self._sources = sources
+        self._chain = chain
+
+    def get_source(self, _environment: Environment, template: str) -> tuple[str, str, None]:
+        """Return a file's text and its name; the name begins with its locale."""
+        for name in (template, *(f"{locale}/{template}" for locale in self._chain)):
+            if name in self._sources:
+                return self._sources[name].text, name, None
+        raise TemplateNotFound(template)
+
+
+def _environment(loader: BaseLoader, variables: frozenset[str]) -> Environment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=loader,
+        undefined=StrictUndefined,
+        autoescape=lambda name: name is not None and name.endswith(".html"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+        cache_size=-1,
+    )
+    environment.filters.update(FILTERS)
+    # Nothing that a template does not need, and nothing in the way of a variable of ours.
+    environment.globals = {
+        name: value
+        for name, value in environment.globals.items()
+        if name in ("range", "namespace") and name not in variables
+    }
+    return environment
+
+
+def _check(environment: Environment, name: str, source: Source, variables: frozenset[str]) -> None:
+    """Refuse what does not compile, and names that no event gives a value to."""
+    try:
+        tree = environment.parse(source.text)
+        unknown = find_undeclared_variables(tree) - variables - _defined_in(tree)
+        # Compiled, and kept for the mails to come.
+        environment.get_template(name if name.startswith(LAYOUT) else name.partition("/")[2])
+    except TemplateSyntaxError as error:
+        message = f"{source.origin}, line {error.lineno}: {error.message}"
+        raise TemplateRefused(message) from None
+    except (TemplateError, RecursionError) as error:
+        message = f"{source.origin}: {type(error).__name__}"
+        raise TemplateRefused(message) from None
+    if unknown:
+        line, name = min(
+            (one.lineno, one.name) for one in tree.find_all(nodes.Name) if one.name in unknown
+        )
+        known = ", ".join(sorted(variables))
+        message = f"{source.origin}, line {line}: no variable {name}; choose from: {known}"
+        raise TemplateRefused(message)
+
+
+def _defined_in(tree: nodes.Template) -> set[str]:
+    """Return the names that a file gives itself outside its blocks, and that hold within them."""
+    names: set[str] = set()
+    for one in tree.body:
+        match one:
+            case nodes.FromImport():
+                names.update(name if isinstance(name, str) else name[1] for name in one.names)
+            case nodes.Import():
+                names.add(one.target)
+            case nodes.Macro():
+                names.add(one.name)
+            case nodes.Assign() | nodes.AssignBlock():
+                names.update(name.name for name in one.target.find_all(nodes.Name))
+                names.add(getattr(one.target, "name", ""))
+            case _:
+                pass
+    return names
+
+
+def _files_in(folder: Traversable, origin: str) -> Iterator[tuple[str, Source]]:
+    """Yield the files of a folder of templates, three levels deep and no deeper."""
+    for locale in _children(folder, origin):
+        place = f"{origin}/{locale.name}"
+        if locale.name == LAYOUT:
+            for file in _children(locale, place):
+                yield f"{LAYOUT}/{file.name}", _read(file, f"{place}/{file.name}")
+            continue
+        _require_locale(locale.name, place)
+        for template in _children(locale, place):
+            inside = f"{place}/{template.name}"
+            for file in _children(template, inside):
+                name = f"{inside}/{file.name}"
+                if template.name != BASE and file.name not in PARTS:
+                    message = f"{name}: no part of a mail; choose from: {', '.join(PARTS)}"
+                    raise TemplateRefused(message)
+                yield f"{locale.name}/{template.name}/{file.name}", _read(file, name)
+
+
+def _children(folder: Traversable, place: str) -> list[Traversable]:
+    """Return what is in a folder, but for what editors and mounts leave there."""
+    try:
+        found = [one for one in folder.iterdir() if not one.name.startswith(".")]
+    except OSError as error:
+        message = (
+            f"{place}: cannot be read ({error.strerror}); templates are files such as "
+            f"{DEFAULT_LOCALE}/application_created/body.txt"
+        )
+        raise TemplateRefused(message) from None
+    return sorted((one for one in found if not one.name.endswith("~")), key=lambda one: one.name)
+
+
+def _require_locale(name: str, place: str) -> None:
+    try:
+        written = known_locale(name)
+    except ValueError:
+        written = ""
+    if written != name:
+        message = f"{place}: a folder here is named by a locale such as de or fr_CA, or {LAYOUT}"
+        raise TemplateRefused(message)
+
+
+def _read(file: Traversable, name: str) -> Source:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(SIZE_LIMIT + 1)
+        if len(content) > SIZE_LIMIT:
+            message = f"{name}: larger than {SIZE_LIMIT // 1024} KiB, which no mail needs"
+            raise TemplateRefused(message)
+        return Source(content.decode("utf-8"), name)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        message = f"{name}: cannot be read ({reason})"
+        raise TemplateRefused(message) from None
+
+
+def _locale_of(name: str) -> str:
+    return name.partition("/")[0]
