@@ -183,10 +183,6 @@ class Deliveries:
             (float(row["oldest"]) for row in rows if row["state"] != "parked"), default=0.0
         )
 
-    async def newest(self, state: State | None, limit: int) -> list[dict[str, Any]]:
-        """Return deliveries, in a state or in all, the newest first."""
-        return await self.page(Filter(state=state), limit)
-
     async def page(
         self, wanted: Filter, limit: int, *, after: Place | None = None
     ) -> list[dict[str, Any]]:
