@@ -27,6 +27,7 @@ from shared.events import (
     Event,
     PrivateData,
     SecretFacts,
+    subject_of,
 )
 from shared.postgres import create_pool, migrate_database
 
@@ -60,14 +61,7 @@ class House:
 
     def deactivate(self, created: ApplicationCreated) -> Append:
         """Return a command that deactivates a new application."""
-        event = ApplicationDeactivated(
-            application_id=created.application_id,
-            client_id=created.client_id,
-            organization_id=created.organization_id,
-            owner_id=created.owner_id,
-            name=created.name,
-        )
-        return append(event, 1)
+        return append(ApplicationDeactivated(**subject_of(created)), 1)
 
 
 def append(event: Event, expected_version: int, private: PrivateData | None = None) -> Append:

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -36,7 +35,7 @@ def created(*, ends_in: timedelta, position: int = 1, age: timedelta = 30 * DAY)
 def rotation_of(one: Envelope, position: int) -> Envelope:
     event = one.event
     rotated = ApplicationSecretRotated(
-        **dict[str, Any](subject_of(event)),
+        **subject_of(event),
         secret=replace(application_created().secret, id="newer"),
         others_expire_at=NOW + DAY,
     )
