@@ -83,7 +83,7 @@ class Senders:
         """Tell those who administer now: they change, and the log does not say so."""
         found = await self._organizations.administrators(organization_id)
         domain = self._settings.message_id_domain
-        await self._deliveries.fan_out(claim, found, domain=domain)
+        await self._deliveries.fan_out(claim, found, message_id_domain=domain)
         self.wake()
         return len(found)
 

@@ -95,8 +95,8 @@ async def test_asked_again_after_a_crash_adds_whoever_is_missing(deliveries: Del
     await record_for(deliveries, "administrators")
     claim = await deliveries.claim(uuid.uuid4(), LEASE)
     assert claim is not None
-    await deliveries.fan_out(claim, [GRACE], domain=DOMAIN)
-    await deliveries.fan_out(claim, [GRACE, ALAN], domain=DOMAIN)
+    await deliveries.fan_out(claim, [GRACE], message_id_domain=DOMAIN)
+    await deliveries.fan_out(claim, [GRACE, ALAN], message_id_domain=DOMAIN)
 
     found = await deliveries.page(Filter(), 10)
     assert sorted(row["recipient"] for row in found if row["state"] == "due") == [GRACE, ALAN]
