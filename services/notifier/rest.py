@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, get_args
 
-import asyncpg
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +12,7 @@ from starlette.routing import Mount, Route, Router
 
 from services.notifier.deliveries import Deliveries, Filter, Place, State
 from shared.cursors import cursor_of, place_of
-from shared.postgres import TRANSIENT_ERRORS
+from shared.postgres import POSTGRES_ERRORS
 from shared.problem import Problem
 from shared.queries import (
     ID_OR_ANY,
@@ -174,7 +173,7 @@ def _guarded(
     async def guarded(request: Request) -> Response:
         try:
             return await handler(request)
-        except (*TRANSIENT_ERRORS, asyncpg.PostgresError):
+        except POSTGRES_ERRORS:
             raise Problem(
                 503,
                 "The notifier's database does not answer at the moment. Please try again.",
