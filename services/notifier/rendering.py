@@ -13,7 +13,8 @@ from typing import Any, Literal
 from services.notifier import samples
 from services.notifier.domain import USER, Context, Fact, Rule, as_of_today, one_line
 from services.notifier.headers import WIRE
-from services.notifier.library import CannotRender, Library, TemplateRefused, tag_of
+from services.notifier.library import CannotRender, Library, tag_of
+from services.notifier.template_files import TemplateRefused
 from services.notifier.wording import wording_locale
 from shared.feed_client import Recipient
 

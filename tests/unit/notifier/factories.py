@@ -5,9 +5,10 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from services.notifier.domain import Context, Fact, Occurrence, SecretExpiring, context_of
-from services.notifier.library import Library, read_sources
+from services.notifier.library import Library
 from services.notifier.rendering import VARIABLES, Letterhead, Renderer
 from services.notifier.rules import parse_rules
+from services.notifier.template_files import read_sources
 from shared import mail_rules
 from shared.envelope import Envelope, Metadata
 from shared.events import (
