@@ -20,6 +20,8 @@ from services.registry.directory_changes import Author, DirectoryChanges, NewUse
 from services.registry.handlers import Context
 from services.registry.ports import Append, NewEvent, Write
 from services.registry.schema import MIGRATIONS, SCHEMA
+from services.token.keys import Algorithm, generate
+from shared.config import Settings
 from shared.credentials import digest_of, new_client_id, new_client_secret
 from shared.events import (
     ApplicationCreated,
@@ -30,6 +32,7 @@ from shared.events import (
     subject_of,
 )
 from shared.postgres import create_pool, migrate_database
+from shared.service_credential import load_or_create
 
 START_SECONDS = 15
 _numbers = itertools.count()
@@ -112,30 +115,55 @@ def free_port() -> int:
         return port
 
 
+def make_credentials(settings: Settings, algorithm: Algorithm = "RS256") -> None:
+    """Make the signing keys, and the credential by which services know each other."""
+    generate(
+        settings.in_var(settings.token.private_key),
+        settings.in_var(settings.token.public_key),
+        algorithm,
+    )
+    load_or_create(settings.in_var(settings.internal.credential_file))
+
+
 @asynccontextmanager
 async def served(where: House, name: str, port: int, **settings: str) -> AsyncIterator[str]:
-    """Run a service in a process of its own until it lives; yield its URL."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services", name, "serve", "--port", str(port)),
-        env={
-            **os.environ,
-            "OAUTHAPPS_VAR": str(where.var),
-            "OAUTHAPPS_LOGS__LEVEL": "error",
-            "OAUTHAPPS_REGISTRY__DATABASE__URL": where.dsn,
-            **{f"OAUTHAPPS_{key}": value for key, value in settings.items()},
-        },
-    )
+    """Run a service in a process of its own; yield its URL once it lives."""
+    environment = {
+        "OAUTHAPPS_VAR": str(where.var),
+        "OAUTHAPPS_LOGS__LEVEL": "error",
+        "OAUTHAPPS_REGISTRY__DATABASE__URL": where.dsn,
+        **{f"OAUTHAPPS_{key}": value for key, value in settings.items()},
+    }
     url = f"http://127.0.0.1:{port}"
-    try:
-        await until_it_lives(url, process)
+    command = ("-m", "services", name, "serve", "--port", str(port))
+    async with running(*command, url=url, **environment):
         yield url
+
+
+@asynccontextmanager
+async def running(
+    *arguments: str, url: str, output: int | None = None, **environment: str
+) -> AsyncIterator[None]:
+    """Run a Python program beside the block, which begins once the program lives at its URL.
+
+    What it prints goes to `output`, or where we print.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        env={**os.environ, **environment},
+        stdout=output,
+    )
+    try:
+        await _until_it_lives(url, process)
+        yield
     finally:
         if process.returncode is None:
             process.terminate()
         await process.wait()
 
 
-async def until_it_lives(url: str, process: asyncio.subprocess.Process) -> None:
+async def _until_it_lives(url: str, process: asyncio.subprocess.Process) -> None:
     """Return once it answers. Raises RuntimeError when it ended, TimeoutError."""
     async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(trust_env=False) as http:
         while True:
