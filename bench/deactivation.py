@@ -199,7 +199,7 @@ async def protected_api(reader: Client, **environment: str) -> AsyncIterator[str
     url = f"http://127.0.0.1:{free_port()}"
     command = (str(EXAMPLE), reader.created.client_id, reader.secret)
     told = {"PYTHONPATH": str(ROOT), "API": url, **environment}
-    async with running(*command, url=url, output=asyncio.subprocess.DEVNULL, **told):
+    async with running(*command, url=url, environment=told, output=asyncio.subprocess.DEVNULL):
         yield url
 
 

@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -136,13 +136,13 @@ async def served(where: House, name: str, port: int, **settings: str) -> AsyncIt
     }
     url = f"http://127.0.0.1:{port}"
     command = ("-m", "services", name, "serve", "--port", str(port))
-    async with running(*command, url=url, **environment):
+    async with running(*command, url=url, environment=environment):
         yield url
 
 
 @asynccontextmanager
 async def running(
-    *arguments: str, url: str, output: int | None = None, **environment: str
+    *arguments: str, url: str, environment: Mapping[str, str], output: int | None = None
 ) -> AsyncIterator[None]:
     """Run a Python program beside the block, which begins once the program lives at its URL.
 
