@@ -2,17 +2,16 @@
 
 import os
 import time
-from binascii import b2a_base64
 from typing import Any
 
 import msgspec
 
 from services.token.grant import Target
 from services.token.keys import SigningKey
+from shared import base64url
 from shared.clients import ClientRecord
 
 _encode = msgspec.json.Encoder().encode
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class AccessTokens:
@@ -59,25 +58,22 @@ class AccessTokens:
             "client_id": client.client_id,
             "iat": now,
             "exp": now + lifetime_seconds,
-            "jti": _base64url(os.urandom(16)).decode("ascii"),
+            "jti": base64url.encode(os.urandom(16)).decode("ascii"),
             "scope": scope,
             "org": client.organization_id,
             "owner": client.owner_id,
         }
         if thumbprint is not None:
             claims["cnf"] = {"jkt": thumbprint}
-        message = self._header(key) + b"." + _base64url(_encode(claims))
-        return (message + b"." + _base64url(key.sign(message))).decode("ascii")
+        message = self._header(key) + b"." + base64url.encode(_encode(claims))
+        return (message + b"." + base64url.encode(key.sign(message))).decode("ascii")
 
     def _header(self, key: SigningKey) -> bytes:
         """Return the JOSE header, made once for each key there has been."""
         header = self._headers.get(key.kid)
         if header is None:
-            header = _base64url(_encode({"alg": key.algorithm, "typ": "at+jwt", "kid": key.kid}))
+            header = base64url.encode(
+                _encode({"alg": key.algorithm, "typ": "at+jwt", "kid": key.kid})
+            )
             self._headers[key.kid] = header
         return header
-
-
-def _base64url(content: bytes) -> bytes:
-    """Return base64url without padding (RFC 7515, section 2)."""
-    return b2a_base64(content, newline=False).translate(_URL_SAFE).rstrip(b"=")

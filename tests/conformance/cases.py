@@ -359,8 +359,8 @@ PARAMETERS = [
     Case(
         "two spaces between scopes",
         lambda p: p.by_basic({**GRANT, "scope": "events:read  applications:read"}),
-        GIVEN,
-        "RFC 6749, 3.3 has one space; two are forgiven",
+        "400 invalid_scope",
+        "RFC 6749, 3.3: one space",
     ),
     Case(
         "a scope of one space",

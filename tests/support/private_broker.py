@@ -154,6 +154,8 @@ class PrivateBroker:
                     *("-eval", f"N = '{self._node}', {CALLER}"),
                 ),
                 env=self._environment(),
+                # Where a crash leaves its dump.
+                cwd=self._home,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

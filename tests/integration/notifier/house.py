@@ -91,8 +91,8 @@ async def sending(
     deliveries: Deliveries, directory: Directory, values: Notifier
 ) -> AsyncIterator[Senders]:
     """Run senders beside the block, and wake them once they wait."""
-    mails = renderer(sender_name=values.sender_name, sender_address=values.sender_address)
-    senders = Senders(values, deliveries, directory, mails, directory)
+    writes = renderer(sender_name=values.sender_name, sender_address=values.sender_address)
+    senders = Senders(values, deliveries, directory, writes, directory)
     async with background(senders.run()):
         await asyncio.sleep(0)
         yield senders
