@@ -4,13 +4,13 @@ import asyncio
 import uuid
 from collections.abc import Awaitable
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import asyncpg
 import pytest
 
 from services.notifier import sender
-from services.notifier.deliveries import _SETTLE_AND_CLAIM, Claim, Deliveries, _settled
+from services.notifier.deliveries import Claim, Deliveries
 from services.notifier.outcome import Verdict
 from shared.postgres import Pool, acquired
 from tests.integration.notifier.house import (
@@ -92,7 +92,8 @@ class Stalled(Deliveries):
         self, claim: Claim, verdict: Verdict, lease: timedelta, begun: asyncio.Event
     ) -> None:
         async with acquired(self._pool) as connection, connection.transaction():
-            await connection.fetchrow(_SETTLE_AND_CLAIM, *_settled(claim, verdict), lease)
+            # It is asked as a pool is.
+            await Deliveries(cast("Pool", connection)).settle_and_claim(claim, verdict, lease)
             begun.set()
             await eventually(lambda: self._pool.fetchval(_WAITING))
 
