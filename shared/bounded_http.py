@@ -65,13 +65,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request, once the rest of this one has come."""
         super().on_response_complete()
-        if self._is_in_body():
+        # Another cycle than the answered one is of a request that waited for it.
+        if self._is_body_left():
             self.loop.call_later(UNREAD_SECONDS, self._cut_off, self.cycle)
 
     def _is_in_body(self) -> bool:
         # None until the first request, whatever its type says.
         cycle: Any = self.cycle
         return cycle is not None and cycle.more_body
+
+    def _is_body_left(self) -> bool:
+        """Tell whether there is more of a body that was answered already."""
+        return self._is_in_body() and self.cycle.response_complete
 
     def _stay(self, rest: bytes) -> None:
         """Read the request again without its offer; `rest` is what came after its head."""

@@ -16,6 +16,8 @@ from shared.trust import trusted
 from shared.usage import UsageReport
 
 ANSWER_SECONDS = 10.0
+# So many people may be asked for in one question.
+MOST_RECIPIENTS = 100
 # Without this last line a snapshot that broke off would look like a smaller one.
 SNAPSHOT_END = '{"end":true}'
 T = TypeVar("T")
@@ -96,14 +98,21 @@ class FeedClient:
         return _decode(Recipient, response.content)
 
     async def recipients(self, user_ids: Sequence[str]) -> dict[str, Recipient]:
-        """Return those of these users that there are, by id, in one answer."""
+        """Return those of these users that there are, by id, in as few answers as there can be."""
+        found: dict[str, Recipient] = {}
+        for first in range(0, len(user_ids), MOST_RECIPIENTS):
+            some = await self._recipients(user_ids[first : first + MOST_RECIPIENTS])
+            found.update((one.id, one) for one in some)
+        return found
+
+    async def _recipients(self, user_ids: Sequence[str]) -> list[Recipient]:
         try:
             response = await self._get("/internal/recipients", {"id": list(user_ids)})
         except _NotFound:
             # An older registry, during an upgrade.
-            found = [await self.recipient(one) for one in user_ids]
-            return {one.id: one for one in found if one is not None}
-        return {one.id: one for one in _decode(list[Recipient], response.content)}
+            each = [await self.recipient(one) for one in user_ids]
+            return [one for one in each if one is not None]
+        return _decode(list[Recipient], response.content)
 
     async def administrators(self, organization_id: str) -> tuple[str, ...]:
         """Return the ids of the active users who administer an organization now.

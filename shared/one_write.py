@@ -88,8 +88,3 @@ class OneWriteProtocol(BoundedHttpProtocol):
         cycle: Any = self.cycle
         if cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.abort()
-
-    def _is_body_left(self) -> bool:
-        # None until the first request, whatever its type says.
-        cycle: Any = self.cycle
-        return cycle is not None and cycle.response_complete and cycle.more_body

@@ -224,7 +224,8 @@ def as_of_today(context: Context, *, recipient: str, time: datetime) -> Context:
 
 def is_moot(event_type: str, context: Context, now: datetime) -> bool:
     """Tell whether a warning has come to nothing: what it warns of has happened."""
-    if event_type != SecretExpiring.__name__:
+    # Without words where its reader was erased, which is for the registry to say.
+    if event_type != SecretExpiring.__name__ or "expires_at" not in context:
         return False
     return datetime.fromisoformat(context["expires_at"]) <= now
 

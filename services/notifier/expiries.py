@@ -34,14 +34,18 @@ class Expiries:
     async def start_over(self, log_epoch: str) -> None:
         """Forget another history."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute("DELETE FROM notifier.expiries")
             await connection.execute(_SET_CURSOR, log_epoch, 0)
+            await connection.execute("DELETE FROM notifier.expiries")
 
     async def note(
         self, connection: Connection, envelopes: Sequence[Envelope], cursor: Cursor
     ) -> None:
         """Keep what consecutive events change, and the cursor, in the caller's transaction."""
-        changing = [one for one in envelopes if _matters(one)]
+        read = await connection.fetchval(_READ, cursor.log_epoch) or 0
+        if read >= cursor.position:
+            # By another intake, while this one was away: what it knows is newer.
+            return
+        changing = [one for one in envelopes if one.position > read and _matters(one)]
         ids = list({one.event.application_id for one in changing})
         before: dict[str, tuple[Expiry, ...]] = dict.fromkeys(ids, ())
         if ids:
@@ -92,6 +96,8 @@ def _matters(envelope: Envelope) -> bool:
 
 _COLUMNS = ", ".join(one.name for one in fields(Expiry))
 _CURSOR = "SELECT log_epoch, position FROM notifier.expiry_cursor"
+# Locked, so that two intakes at once take turns.
+_READ = "SELECT position FROM notifier.expiry_cursor WHERE log_epoch = $1 FOR UPDATE"
 _SET_CURSOR = "UPDATE notifier.expiry_cursor SET log_epoch = $1, position = $2"
 _OF_APPLICATIONS = f"""
 SELECT {_COLUMNS} FROM notifier.expiries WHERE application_id = ANY($1) ORDER BY id

@@ -7,6 +7,7 @@ metric and in `/readyz`.
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,19 +129,21 @@ class InForce:
     def _look(self) -> tuple[object, ...]:
         """Return what differs whenever a file does."""
         settings = self._settings
-        files = list(_files_below(settings.in_var(settings.notifier.templates)))
+        files = list(files_below(settings.in_var(settings.notifier.templates)))
         if settings.config is not None:
             files.append(settings.config)
         return tuple(map(_mark_of, sorted(files)))
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """Yield what lies in a folder of templates, as deep as they do."""
     pattern = ("*", "*/*", "*/*/*")
-    for count, file in enumerate(one for level in pattern for one in folder.glob(level)):
-        if count >= MOST_WATCHED:
-            return
-        yield file
+    # A folder that is removed while it is read ends the look: the next one finds what there is.
+    with suppress(OSError):
+        for count, file in enumerate(one for level in pattern for one in folder.glob(level)):
+            if count >= MOST_WATCHED:
+                return
+            yield file
 
 
 def _mark_of(file: Path) -> tuple[object, ...]:

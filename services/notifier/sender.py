@@ -235,11 +235,12 @@ class Sender:
         while True:
             await asyncio.sleep(DATABASE_PAUSE_SECONDS)
             try:
-                held = await self._deliveries.held(self._owner, self._lease)
-                if held is None or held.id != claim.id:
-                    # It was, and so we may hold the next one.
-                    return True, held
-                return await self._deliveries.settle(claim, verdict), None
+                # First this, which waits for a change of it that is still under way; the look at
+                # what we hold comes after that change and sees what else it did.
+                if await self._deliveries.settle(claim, verdict):
+                    return True, None
+                # It was, and so we may hold the next one.
+                return True, await self._deliveries.held(self._owner, self._lease)
             except POSTGRES_ERRORS:
                 if _now() > lease_ends:
                     raise

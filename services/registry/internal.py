@@ -15,7 +15,7 @@ from services.registry.event_store import EventStore
 from services.registry.feed import Feed, snapshot
 from services.registry.handlers import Context, change_application
 from services.registry.usage import UsageRecords
-from shared.feed_client import Administrators
+from shared.feed_client import MOST_RECIPIENTS, Administrators
 from shared.postgres import Pool
 from shared.problem import FieldError, Problem
 from shared.revocation import TokenRevocation
@@ -24,7 +24,6 @@ from shared.usage import UsageReport
 from shared.web import json_response, read_body
 
 LIMIT = 10_000
-MOST_RECIPIENTS = 100
 WAIT_SECONDS = 60.0
 REPORT_BYTES = 1_000_000
 REVOCATION_BYTES = 4096

@@ -1,5 +1,6 @@
 """Rules and templates that change while the service runs."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 from services.notifier import samples
-from services.notifier.in_force import InForce
+from services.notifier.in_force import InForce, files_below
 from shared.config import ConfigurationError, load
 from shared.events import ApplicationCreated
 from shared.web import background
@@ -135,6 +136,17 @@ async def test_a_broken_template_is_refused_and_the_old_one_stays(house: Install
     trouble = await eventually(lambda: house.in_force.trouble)
     assert "subject.txt, line 1: no variable secret" in trouble
     assert house.subject == "Good"
+
+
+def test_a_folder_that_is_removed_while_it_is_read_ends_no_watch(tmp_path: Path) -> None:
+    """Whoever deploys replaces whole folders; without the watch nothing would change any more."""
+    for locale in ("de", "en"):
+        (tmp_path / locale / "mine").mkdir(parents=True)
+    files = files_below(tmp_path)
+    seen = next(one for one in files if one.name == "mine")
+    shutil.rmtree(tmp_path / ("en" if seen.parent.name == "de" else "de"))
+
+    assert all(one.is_relative_to(seen.parent) for one in files)
 
 
 def test_a_broken_rule_at_the_start_is_one_line(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Deliveries in the long run: answers that get lost, what is old, and who asked to be forgotten."""
 
+import asyncio
 import uuid
 from collections.abc import Awaitable
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import asyncpg
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from services.notifier import sender
 from services.notifier.deliveries import Claim, Deliveries, Filter
 from services.notifier.outcome import Verdict
-from shared.postgres import Pool
+from shared.postgres import Pool, acquired
 from tests.integration.notifier.house import (
     Directory,
     record,
@@ -67,6 +68,49 @@ async def test_an_answer_of_the_database_that_is_lost_costs_no_lease_and_no_copy
     rows = await forgetful.page(Filter(), 10)
     assert [row["attempts"] for row in rows] == [1, 1]
     assert [row["unknown_outcomes"] for row in rows] == [0, 0]
+    assert len(mail_server.taken) == 2
+
+
+class Stalled(Deliveries):
+    """A database that notes the first outcome only when somebody waits to see it."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.committed: asyncio.Task[None] | None = None
+
+    async def settle_and_claim(
+        self, claim: Claim, verdict: Verdict, lease: timedelta
+    ) -> tuple[bool, Claim | None]:
+        if self.committed is not None:
+            return await super().settle_and_claim(claim, verdict, lease)
+        begun = asyncio.Event()
+        self.committed = asyncio.create_task(self._note(claim, verdict, lease, begun))
+        await begun.wait()
+        raise TimeoutError
+
+    async def _note(
+        self, claim: Claim, verdict: Verdict, lease: timedelta, begun: asyncio.Event
+    ) -> None:
+        async with acquired(self._pool) as connection, connection.transaction():
+            # It is asked as a pool is.
+            await Deliveries(cast("Pool", connection)).settle_and_claim(claim, verdict, lease)
+            begun.set()
+            await eventually(lambda: self._pool.fetchval(_WAITING))
+
+
+_WAITING = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+
+
+async def test_an_outcome_that_is_noted_late_costs_no_lease_either(
+    pool: Pool, mail_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that stalls: the question who holds what is answered as of before its end."""
+    monkeypatch.setattr(sender, "DATABASE_PAUSE_SECONDS", 0.01)
+    stalled = Stalled(pool)
+    await record(stalled, *(envelope(n, application_created()) for n in (1, 2)))
+    async with sending(stalled, Directory(), settings(mail_server, lease="1h", senders=1)):
+        await eventually(lambda: _count(stalled, "sent", 2))
+
     assert len(mail_server.taken) == 2
 
 

@@ -131,6 +131,19 @@ async def _states(deliveries: Deliveries, state: str) -> bool:
     return [one for _, one in await warnings(deliveries)] == [state]
 
 
+async def test_an_intake_that_was_away_brings_nothing_back(
+    deliveries: Deliveries, pool: Pool
+) -> None:
+    """It was stopped in the middle of a page, and another one has read on: the secret is old."""
+    one = created(ends_in=6 * DAY)
+    away, present = recorder(deliveries), recorder(deliveries)
+    await present.apply([one, rotation_of(one, 2)], Cursor(EPOCH, 2))
+    await away.apply([one], Cursor(EPOCH, 1))
+    await present.apply([created(ends_in=90 * DAY, position=3)], Cursor(EPOCH, 3))
+
+    assert await reminders(pool, deliveries).remind(NOW) == 0
+
+
 async def test_warnings_are_made_while_the_log_is_followed(
     database_url: str, deliveries: Deliveries
 ) -> None:

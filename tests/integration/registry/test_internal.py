@@ -1,6 +1,7 @@
 """`/internal/…`, as the other services call it."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 
 import httpx
@@ -10,7 +11,7 @@ import pytest_asyncio
 from services.registry.app import create_app
 from services.registry.permissions import administers
 from shared.clients import checksum
-from shared.feed_client import FeedClient, RegistryRefused
+from shared.feed_client import MOST_RECIPIENTS, FeedClient, RegistryRefused
 from shared.service_credential import load
 from tests.integration.registry.api import Api, problem
 from tests.integration.token.house import serving
@@ -96,6 +97,9 @@ async def test_a_recipient_is_told_to_our_own_services(api: Api, client: FeedCli
     assert await client.recipient("junk") is None
     asked = ["junk", api.house.owner.id, "00000000-0000-0000-0000-000000000000"]
     assert await client.recipients(asked) == {recipient.id: recipient}
+    # More senders may wait than one question holds people.
+    many = [str(uuid.uuid4()) for _ in range(MOST_RECIPIENTS)]
+    assert await client.recipients([*many, *asked]) == {recipient.id: recipient}
 
 
 async def test_the_administrators_of_an_organization_are_told(api: Api, client: FeedClient) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from shared import bounded_http
 from shared.server import Server, bind
 from shared.short_way import CLOSE, SHORT_WAYS, Answer
 from tests.support.eventually import eventually
@@ -164,6 +165,25 @@ async def test_requests_that_come_together_are_answered_in_order() -> None:
         service.held.set()
 
         assert [(await caller.answer())[2] for _ in range(3)] == [b"abc", b"def", b"ghi"]
+
+
+async def test_a_request_that_waits_for_another_has_time_for_its_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is no body that nobody reads: the answer before it was another request's."""
+    monkeypatch.setattr(bounded_http, "UNREAD_SECONDS", 0.0)
+    service = Service()
+    service.held.clear()
+    async with served(service) as (_, caller):
+        await caller.send(WHOLE + WHOLE[:-1])
+        await eventually(lambda: service.short == 1)
+        service.held.set()
+        await caller.answer()
+        # The time in which it would be cut off passes here.
+        await eventually(lambda: service.usual == 1)
+        await caller.send(WHOLE[-1:])
+
+        assert (await caller.answer())[2] == b"abc"
 
 
 async def test_an_answer_may_end_the_connection() -> None:

@@ -199,6 +199,8 @@ def test_a_warning_comes_to_nothing_at_the_end() -> None:
     assert not is_moot("SecretExpiring", context, NOON)
     assert is_moot("SecretExpiring", context, expiring.expires_at)
     assert not is_moot("ApplicationUpdated", context, expiring.expires_at)
+    # Of somebody who was erased while it was being sent.
+    assert not is_moot("SecretExpiring", {}, NOON)
 
 
 def test_the_message_id_is_the_same_for_every_attempt() -> None:
