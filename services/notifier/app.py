@@ -23,6 +23,7 @@ from services.notifier.reminders import Reminders
 from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
+from services.notifier.undecodable import UndecodableEvents
 from shared.config import Settings, load, secret
 from shared.feed_client import FeedClient
 from shared.garbage import settle
@@ -106,6 +107,8 @@ def create_app(settings: Settings) -> Starlette:
                 deliveries,
                 expiries,
                 reminders,
+                UndecodableEvents(pool),
+                feed,
                 lambda: in_force.rules,
                 max_event_age=settings.notifier.max_event_age,
                 message_id_domain=settings.notifier.message_id_domain,
