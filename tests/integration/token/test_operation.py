@@ -205,6 +205,7 @@ async def test_the_life_of_an_application_is_followed(house: House) -> None:
 async def test_a_new_client_is_served_at_its_first_request(house: House) -> None:
     """Whoever was told "created" gets a token, though the event has not arrived yet."""
     async with house.ready() as http:
+        await house.registry.polled.wait()
         house.registry.held.clear()
         # One poll that was let in before is answered; the next one is held.
         await house.registry.tell(Application().created())
@@ -240,6 +241,7 @@ async def test_guessing_asks_the_registry_a_bounded_number_of_times(house: House
 async def test_a_catch_up_is_bounded_in_time(house: House) -> None:
     """A projector that does not get on keeps nobody waiting."""
     async with house.ready(catch_up_timeout=timedelta(milliseconds=200)) as http:
+        await house.registry.polled.wait()
         house.registry.held.clear()
         # One poll that was let in before is answered; the next one is held.
         await house.registry.tell(Application().created())
