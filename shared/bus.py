@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
+from prometheus_client import Counter
 
 from shared.envelope import (
     CLOUDEVENTS_MEDIA_TYPE,
+    Entry,
     Envelope,
     UndecodableEvent,
     decode_cloudevent,
@@ -42,9 +44,12 @@ SUBSCRIBER_PREFIX = "subscriber"
 CONNECT_SECONDS = 5.0
 RETRY_FIRST_SECONDS = 0.2
 RETRY_LONGEST_SECONDS = 5.0
-Decode = Callable[[bytes], tuple[str, Envelope]]
+Decode = Callable[[bytes], tuple[str, Entry]]
 log = get_logger(__name__)
 
+UNREADABLE = Counter(
+    "oauthapps_bus_unreadable_messages_total", "Messages that do not name their place in the log"
+)
 _LOST = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
 
 
@@ -151,7 +156,8 @@ async def follow(
         try:
             inbox.put(*decode(body))
         except UndecodableEvent as error:
-            # Whether it matters is decided where the same event comes by the feed.
+            # It names no place in the log: if there is one, the gap is filled from the feed.
+            UNREADABLE.inc()
             log.warning("message left to the feed", reason=str(error))
 
     pause = RETRY_FIRST_SECONDS

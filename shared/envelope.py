@@ -5,7 +5,7 @@ The *internal* form is the whole envelope, for our own services. The *public* fo
 Both are encoded and decoded here and nowhere else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -57,6 +57,24 @@ class Envelope:
     metadata: Metadata
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecodable:
+    """An event of which this version can read no more than its place in the log.
+
+    `reason` names fields and types, never a value; the others are None where they cannot be read.
+    """
+
+    position: int
+    id: str | None
+    stream: str | None
+    type: str | None
+    time: datetime | None
+    reason: str
+
+
+Entry = Envelope | Undecodable
+
+
 class Wire(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The internal form. `data` stays undecoded until its type is known."""
 
@@ -73,6 +91,21 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class WireMessage(Wire, frozen=True, kw_only=True, gc=False):
     """The internal form on the bus, where each message names the history it belongs to."""
+
+    log_epoch: str
+
+
+class WirePlace(msgspec.Struct, frozen=True, kw_only=True):
+    """What is looked for in an envelope that is not as it should be; all but its place may fail."""
+
+    position: int
+    id: Any = None
+    stream: Any = None
+    type: Any = None
+
+
+class WireMessagePlace(WirePlace, frozen=True, kw_only=True):
+    """Likewise on the bus."""
 
     log_epoch: str
 
@@ -97,8 +130,20 @@ class WirePage(msgspec.Struct, frozen=True, kw_only=True):
     events: list[Wire]
 
 
+class WirePageOfAnything(msgspec.Struct, frozen=True, kw_only=True):
+    """Likewise, with events of which some are not as they should be."""
+
+    log_epoch: str
+    head: int
+    events: list[msgspec.Raw]
+
+
 _message_decoder = msgspec.json.Decoder(WireMessage)
+_message_place_decoder = msgspec.json.Decoder(WireMessagePlace)
 _page_decoder = msgspec.json.Decoder(WirePage)
+_page_of_anything_decoder = msgspec.json.Decoder(WirePageOfAnything)
+_wire_decoder = msgspec.json.Decoder(Wire)
+_place_decoder = msgspec.json.Decoder(WirePlace)
 _cloudevent_decoder = msgspec.json.Decoder(CloudEvent)
 _cloudevents_decoder = msgspec.json.Decoder(list[CloudEvent])
 _UNKNOWN = Metadata(command_id="", actor="")
@@ -108,11 +153,16 @@ encode_json = _encode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A run of consecutive envelopes; `head` is the last position when it was read."""
+    """A run of consecutive events; `head` is the last position when it was read."""
 
     log_epoch: str
     head: int
-    envelopes: list[Envelope]
+    entries: Sequence[Entry]
+
+    @property
+    def envelopes(self) -> list[Envelope]:
+        """The events, for whoever needs all of them. Raises UndecodableEvent."""
+        return [_decoded(one) for one in self.entries]
 
 
 class EventDecoder:
@@ -188,30 +238,96 @@ def _envelope(wire: Wire) -> Envelope:
     )
 
 
-def decode_message(body: bytes) -> tuple[str, Envelope]:
-    """Return log epoch and envelope of one internal message. Raises UndecodableEvent."""
+def _entry(wire: Wire) -> Entry:
     try:
-        wire = _message_decoder.decode(body)
-    except msgspec.MsgspecError as error:
-        message = f"message: {error}"
-        raise UndecodableEvent(message) from None
-    return wire.log_epoch, _envelope(wire)
+        return _envelope(wire)
+    except UndecodableEvent as error:
+        return Undecodable(
+            position=wire.position,
+            id=wire.id,
+            stream=wire.stream,
+            type=wire.type,
+            time=wire.time,
+            reason=str(error),
+        )
 
 
-def decode_page(body: bytes) -> Page:
-    """Return one page of the internal feed. Raises UndecodableEvent."""
-    try:
-        wire = _page_decoder.decode(body)
-    except msgspec.MsgspecError as error:
-        message = f"feed page: {error}"
-        raise UndecodableEvent(message) from None
-    return Page(
-        log_epoch=wire.log_epoch, head=wire.head, envelopes=[_envelope(one) for one in wire.events]
+def _decoded(entry: Entry) -> Envelope:
+    if isinstance(entry, Undecodable):
+        message = f"position {entry.position}: {entry.reason}"
+        raise UndecodableEvent(message)
+    return entry
+
+
+def _misshapen(place: WirePlace, error: msgspec.MsgspecError) -> Undecodable:
+    return Undecodable(
+        position=place.position,
+        id=_text(place.id),
+        stream=_text(place.stream),
+        type=_text(place.type),
+        time=None,
+        reason=f"envelope: {error}",
     )
 
 
-def decode_cloudevent(body: bytes) -> tuple[str, Envelope]:
-    """Return log epoch and envelope of one public message. Raises UndecodableEvent."""
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def decode_message(body: bytes) -> tuple[str, Entry]:
+    """Return log epoch and event of one internal message.
+
+    Raises UndecodableEvent when it does not even name its place.
+    """
+    try:
+        wire = _message_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        try:
+            place = _message_place_decoder.decode(body)
+        except msgspec.MsgspecError:
+            message = f"message: {error}"
+            raise UndecodableEvent(message) from None
+        return place.log_epoch, _misshapen(place, error)
+    return wire.log_epoch, _entry(wire)
+
+
+def decode_page(body: bytes) -> Page:
+    """Return one page of the internal feed, with the places of events that cannot be decoded.
+
+    Raises UndecodableEvent when it is no page, or an event does not even name its place.
+    """
+    try:
+        wire = _page_decoder.decode(body)
+        entries = [_entry(one) for one in wire.events]
+    except msgspec.MsgspecError:
+        # One by one is slower, and what a page of ours never needs.
+        return _page_of_anything(body)
+    return Page(log_epoch=wire.log_epoch, head=wire.head, entries=entries)
+
+
+def _page_of_anything(body: bytes) -> Page:
+    try:
+        wire = _page_of_anything_decoder.decode(body)
+        entries = [_entry_of_anything(bytes(one)) for one in wire.events]
+    except msgspec.MsgspecError as error:
+        message = f"feed page: {error}"
+        raise UndecodableEvent(message) from None
+    return Page(log_epoch=wire.log_epoch, head=wire.head, entries=entries)
+
+
+def _entry_of_anything(body: bytes) -> Entry:
+    try:
+        wire = _wire_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        return _misshapen(_place_decoder.decode(body), error)
+    return _entry(wire)
+
+
+def decode_cloudevent(body: bytes) -> tuple[str, Entry]:
+    """Return log epoch and event of one public message.
+
+    Raises UndecodableEvent when it is no CloudEvent of ours.
+    """
     try:
         event = _cloudevent_decoder.decode(body)
     except msgspec.MsgspecError as error:
@@ -220,8 +336,11 @@ def decode_cloudevent(body: bytes) -> tuple[str, Envelope]:
     return event.logepoch, _of_cloudevent(event)
 
 
-def decode_cloudevents(body: bytes) -> list[Envelope]:
-    """Return the envelopes of a batch of the public form. Raises UndecodableEvent."""
+def decode_cloudevents(body: bytes) -> list[Entry]:
+    """Return the events of a batch of the public form.
+
+    Raises UndecodableEvent when one of them is no CloudEvent of ours.
+    """
     try:
         events = _cloudevents_decoder.decode(body)
     except msgspec.MsgspecError as error:
@@ -230,9 +349,21 @@ def decode_cloudevents(body: bytes) -> list[Envelope]:
     return [_of_cloudevent(one) for one in events]
 
 
-def _of_cloudevent(event: CloudEvent) -> Envelope:
+def _of_cloudevent(event: CloudEvent) -> Entry:
     """Return an event as the log has it, but for what is not public; `version` is 0."""
-    name, version = event_type_of(event.type)
+    name: str | None = None
+    try:
+        name, version = event_type_of(event.type)
+        fact = _decode(name, bytes(event.data), version)
+    except UndecodableEvent as error:
+        return Undecodable(
+            position=event.sequence,
+            id=event.id,
+            stream=event.subject,
+            type=name or event.type,
+            time=event.time,
+            reason=str(error),
+        )
     return Envelope(
         position=event.sequence,
         id=event.id,
@@ -240,7 +371,7 @@ def _of_cloudevent(event: CloudEvent) -> Envelope:
         version=0,
         type=name,
         time=event.time,
-        event=_decode(name, bytes(event.data), version),
+        event=fact,
         private=NO_PRIVATE_DATA,
         metadata=_UNKNOWN,
     )

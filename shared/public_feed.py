@@ -61,8 +61,8 @@ class PublicFeed:
         except (KeyError, ValueError) as error:
             message = f"registry: unexpected answer ({type(error).__name__})"
             raise FeedUnavailable(message) from None
-        envelopes = decode_cloudevents(response.content)
-        return Page(log_epoch=log_epoch, head=head, envelopes=envelopes)
+        entries = decode_cloudevents(response.content)
+        return Page(log_epoch=log_epoch, head=head, entries=entries)
 
     async def _get(self, after: int, wait: float) -> httpx.Response:
         parameters: dict[str, Any] = {"after": after, "limit": self._page_size, "wait": wait}

@@ -4,24 +4,29 @@ A subscriber owns a cursor that it stores in the same transaction as what it der
 brings events soon, the feed brings them surely: an envelope at or below the cursor is dropped, the
 next one is applied, a gap is filled from the feed. So a lost, repeated, reordered or delayed
 message costs time, never truth. Without a bus, or while it is down, the feed is long-polled.
+
+An event that cannot be decoded may be the one that matters: a subscription stops before it, says
+so, and tries again, unless its subscriber has a place to park such events.
 """
 
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
 from shared.config import Subscription as Settings
-from shared.envelope import Envelope, Page, UndecodableEvent
+from shared.envelope import Entry, Envelope, Page, Undecodable, UndecodableEvent
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 
 INBOX_CAPACITY = 10_000
 # How long an answer may be under way and still tell where the head of the log is.
 BELIEVED_SECONDS = 15.0
+# A subscription that stands still before an event says so this often.
+SAY_AGAIN_SECONDS = 60.0
 log = get_logger(__name__)
 
 
@@ -34,6 +39,8 @@ class Cursor:
 
 
 BEGINNING = Cursor(None, 0)
+# Keeps what cannot be decoded for later, and stores the cursor, in one transaction.
+Park = Callable[[Undecodable, Cursor], Awaitable[None]]
 
 
 class Subscriber(Protocol):
@@ -80,13 +87,13 @@ class Inbox:
     """Between the bus and the subscription: bounded, since what it drops the feed still has."""
 
     def __init__(self, capacity: int = INBOX_CAPACITY) -> None:
-        self._arrived: deque[tuple[str, Envelope]] = deque(maxlen=capacity)
+        self._arrived: deque[tuple[str, Entry]] = deque(maxlen=capacity)
         self._wake = asyncio.Event()
         self.connected = False
 
-    def put(self, log_epoch: str, envelope: Envelope) -> None:
+    def put(self, log_epoch: str, entry: Entry) -> None:
         """Take what the bus brought."""
-        self._arrived.append((log_epoch, envelope))
+        self._arrived.append((log_epoch, entry))
         self._wake.set()
 
     def set_connected(self, connected: bool) -> None:  # noqa: FBT001 - reads as a sentence
@@ -94,7 +101,7 @@ class Inbox:
         self.connected = connected
         self._wake.set()
 
-    async def take(self, seconds: float) -> list[tuple[str, Envelope]]:
+    async def take(self, seconds: float) -> list[tuple[str, Entry]]:
         """Return what has arrived, by position; an empty list when time is up or the bus went."""
         if not self._arrived:
             try:
@@ -109,17 +116,28 @@ class Inbox:
 
 
 class Subscription:
-    """Follows the log on behalf of one subscriber."""
+    """Follows the log on behalf of one subscriber.
+
+    With `park` it goes on behind an event that cannot be decoded; without, it stops before it.
+    """
 
     def __init__(
-        self, subscriber: Subscriber, feed: Feed, settings: Settings, *, inbox: Inbox | None = None
+        self,
+        subscriber: Subscriber,
+        feed: Feed,
+        settings: Settings,
+        *,
+        inbox: Inbox | None = None,
+        park: Park | None = None,
     ) -> None:
         self._subscriber = subscriber
         self._feed = feed
         self._settings = settings
         self._inbox = inbox
+        self._park = park
         self._cursor = BEGINNING
         self._confirmed_at = -float("inf")
+        self._said_at = -float("inf")
         self.trouble: str | None = None
 
     @property
@@ -141,9 +159,15 @@ class Subscription:
                 pause = self._settings.retry_first.total_seconds()
                 while True:
                     await self._step()
-            except (TransientFailure, UndecodableEvent) as failure:
+            except TransientFailure as failure:
                 if self.trouble != str(failure):
                     log.warning("subscription interrupted", reason=str(failure))
+                self.trouble = str(failure)
+            except UndecodableEvent as failure:
+                # It does not pass by itself: whoever looks at the log later must find it, too.
+                if self.trouble != str(failure) or _now() - self._said_at > SAY_AGAIN_SECONDS:
+                    log.warning("subscription stands still", reason=str(failure))
+                    self._said_at = _now()
                 self.trouble = str(failure)
             except Exception as error:
                 log.exception("subscription failed")
@@ -165,21 +189,25 @@ class Subscription:
             # A lost message with no successor shows in no gap; only the feed's head tells.
             await self.catch_up()
 
-    async def receive(self, arrived: Sequence[tuple[str, Envelope]]) -> None:
+    async def receive(self, arrived: Sequence[tuple[str, Entry]]) -> None:
         """Apply the run of next envelopes among those that arrived; fill gaps from the feed."""
         run: list[Envelope] = []
         cursor = self._cursor
-        for log_epoch, envelope in arrived:
-            verdict = judge(cursor, log_epoch, envelope.position)
-            if verdict is Verdict.NEXT:
-                run.append(envelope)
-                cursor = Cursor(log_epoch, envelope.position)
-            elif verdict is Verdict.GAP:
-                await self._apply(run, cursor)
-                run = []
-                await self.catch_up()
-                cursor = self._cursor
-        await self._apply(run, cursor)
+        for log_epoch, entry in arrived:
+            verdict = judge(cursor, log_epoch, entry.position)
+            if verdict is Verdict.REPEATED:
+                continue
+            if verdict is Verdict.NEXT and isinstance(entry, Envelope):
+                run.append(entry)
+                cursor = Cursor(log_epoch, entry.position)
+                continue
+            # A message that cannot be decoded is a gap, too: only the feed tells whether it is the
+            # event, or was damaged under way.
+            await self._apply(run)
+            run = []
+            await self.catch_up()
+            cursor = self._cursor
+        await self._apply(run)
 
     async def catch_up(self, *, wait: float = 0.0) -> None:
         """Page the feed up to its head; at the head already, wait so many seconds for more."""
@@ -195,7 +223,7 @@ class Subscription:
                 continue
             last = self._check_run(page)
             if last >= page.head:
-                await self._apply(page.envelopes, Cursor(page.log_epoch, last))
+                await self._apply(page.entries)
                 if _now() - asked_at > wait + BELIEVED_SECONDS:
                     # We were stopped, or the line was: that was the head long ago.
                     asked_at, wait = _now(), 0.0
@@ -207,7 +235,7 @@ class Subscription:
             asked_at = _now()
             coming = asyncio.ensure_future(self._feed.read(last))
             try:
-                await self._apply(page.envelopes, Cursor(page.log_epoch, last))
+                await self._apply(page.entries)
                 page = await coming
             finally:
                 coming.cancel()
@@ -218,20 +246,42 @@ class Subscription:
     def _check_run(self, page: Page) -> int:
         """Return the page's last position. Raises TransientFailure when it does not connect."""
         position = self._cursor.position
-        for envelope in page.envelopes:
+        for entry in page.entries:
             position += 1
-            if envelope.position != position:
-                message = f"feed: expected position {position}, got {envelope.position}"
+            if entry.position != position:
+                message = f"feed: expected position {position}, got {entry.position}"
                 raise TransientFailure(message)
-        if not page.envelopes and position < page.head:
+        if not page.entries and position < page.head:
             message = f"feed: no events after {position}, though its head is {page.head}"
             raise TransientFailure(message)
         return position
 
-    async def _apply(self, envelopes: Sequence[Envelope], cursor: Cursor) -> None:
+    async def _apply(self, entries: Sequence[Entry]) -> None:
+        """Apply what comes next, in runs between what cannot be decoded."""
+        run: list[Envelope] = []
+        for entry in entries:
+            if isinstance(entry, Envelope):
+                run.append(entry)
+                continue
+            await self._apply_run(run)
+            run = []
+            await self._pass(entry)
+        await self._apply_run(run)
+
+    async def _apply_run(self, envelopes: Sequence[Envelope]) -> None:
         if envelopes:
+            cursor = Cursor(self._cursor.log_epoch, envelopes[-1].position)
             await self._subscriber.apply(envelopes, cursor)
             self._cursor = cursor
+
+    async def _pass(self, event: Undecodable) -> None:
+        """Park an event. Raises UndecodableEvent when the subscriber may not go on without it."""
+        if self._park is None:
+            message = f"position {event.position}: {event.reason}"
+            raise UndecodableEvent(message)
+        cursor = Cursor(self._cursor.log_epoch, event.position)
+        await self._park(event, cursor)
+        self._cursor = cursor
 
     async def _confirm(self) -> None:
         await self._subscriber.confirm(self._cursor)

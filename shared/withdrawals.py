@@ -220,7 +220,8 @@ class Withdrawals:
         while low < high:
             middle = (low + high) // 2
             page = await self._feed.read(middle)
-            if page.envelopes and page.envelopes[0].time.timestamp() < moment:
+            at = page.entries[0].time if page.entries else None
+            if at is not None and at.timestamp() < moment:
                 low = middle + 1
             else:
                 high = middle

@@ -1,13 +1,10 @@
 """The notifier, wired."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.resources import files
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from services.notifier.backlog import observe
 from services.notifier.deliveries import Deliveries
@@ -22,10 +19,11 @@ from services.notifier.reminders import Reminders
 from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
+from services.notifier.undecodable import UndecodableEvents
 from shared.config import Settings, load, secret
 from shared.feed_client import FeedClient
 from shared.garbage import settle
-from shared.health import Check, NotReady, examine
+from shared.health import Check, NotReady
 from shared.logs import configure
 from shared.postgres import (
     POSTGRES_ERRORS,
@@ -40,7 +38,7 @@ from shared.pruning import prune_forever
 from shared.resource_server import BearerVerifier, Possession
 from shared.service_credential import load as load_credential
 from shared.subscription import Subscription
-from shared.web import PROBLEM_HANDLERS, background, health_routes, json_response
+from shared.web import PROBLEM_HANDLERS, background, health_routes
 from shared.withdrawals import Withdrawals
 
 SCHEMA = "notifier"
@@ -105,6 +103,8 @@ def create_app(settings: Settings) -> Starlette:
                 deliveries,
                 expiries,
                 reminders,
+                UndecodableEvents(pool),
+                feed,
                 lambda: in_force.rules,
                 max_event_age=settings.notifier.max_event_age,
                 message_id_domain=settings.notifier.message_id_domain,
@@ -115,6 +115,12 @@ def create_app(settings: Settings) -> Starlette:
                 "database": lambda: _check_database(pool),
                 "subscription": lambda: _check_subscription(intake),
             }
+            # Deliveries wait in the database for as long as the mail server is away, and rules that
+            # were good stay in force while newer ones are refused: to be unready would help nobody.
+            told = {
+                "smtp": lambda: senders.smtp_trouble,
+                "rules": lambda: in_force.trouble,
+            }
             api = api_routes(
                 NotificationsApi(deliveries, senders.wake),
                 verifier=verifier,
@@ -123,8 +129,7 @@ def create_app(settings: Settings) -> Starlette:
             )
             app.router.routes.extend(
                 [
-                    _readiness(checks, senders, in_force),
-                    *health_routes(checks),
+                    *health_routes(checks, told),
                     api,
                     openapi_route(settings),
                 ]
@@ -160,26 +165,6 @@ def from_environment() -> Starlette:
     configure(settings.logs, "notifier")
     settle()
     return create_app(settings)
-
-
-def _readiness(checks: Mapping[str, Check], senders: Senders, in_force: InForce) -> Route:
-    """Return `/readyz` that also tells of mail server and rules, without being unready for them.
-
-    Deliveries wait in the database for as long as the mail server is away, and rules that were good
-    stay in force while newer ones are refused: taking the service down would help nobody.
-    """
-
-    async def readyz(_request: Request) -> Response:
-        report = await examine(checks)
-        told = {
-            **report.checks,
-            "smtp": senders.smtp_trouble or "ok",
-            "rules": in_force.trouble or "ok",
-        }
-        status = 200 if report.ready else 503
-        return json_response({"ready": report.ready, "checks": told}, status)
-
-    return Route("/readyz", readyz, methods=["GET"])
 
 
 async def _check_database(pool: Pool) -> None:

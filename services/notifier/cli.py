@@ -13,6 +13,7 @@ from services.notifier.deliveries import Deliveries, Filter, State
 from services.notifier.library import CannotRender
 from services.notifier.rules import known_locale
 from services.notifier.trial import send_sample
+from services.notifier.undecodable import UndecodableEvents
 from shared.config import Settings, with_port
 from shared.console import fail, show, show_one
 from shared.failures import PermanentFailure, TransientFailure
@@ -20,6 +21,7 @@ from shared.moments import parse_moment
 from shared.postgres import (
     POSTGRES_ERRORS,
     DatabaseError,
+    Pool,
     create_pool,
     dsn_of,
     require_migrated,
@@ -122,6 +124,14 @@ def discard_notification(context: typer.Context, id: Id, *, as_json: Json = Fals
     _change(context, id, Deliveries.discard, as_json=as_json)
 
 
+@notifications.command("undecodable")
+def list_undecodable_events(context: typer.Context, *, as_json: Json = False) -> None:
+    """List events that this version cannot decode; one that can tells of them when it starts."""
+    rows = _on_pool(context, lambda pool: UndecodableEvents(pool).all())
+    columns = ["position", "event_type", "application_id", "occurred_at", "parked_at", "reason"]
+    show(rows, columns, as_json=as_json)
+
+
 @notifications.command("test")
 def send_one_sample(
     context: typer.Context,
@@ -187,20 +197,26 @@ def _run(
     work: Callable[[Deliveries], Coroutine[Any, Any, T]],
     remedy: str = "",
 ) -> T:
+    return _on_pool(context, lambda pool: work(Deliveries(pool)), remedy)
+
+
+def _on_pool(
+    context: typer.Context, work: Callable[[Pool], Coroutine[Any, Any, T]], remedy: str = ""
+) -> T:
     """Do the work; whatever is refused becomes one line and status 1."""
     settings: Settings = context.obj
 
-    async def with_deliveries() -> T:
+    async def with_pool() -> T:
         dsn = dsn_of(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
         pool = await create_pool(dsn, size=2)
         try:
             await require_migrated(pool, SCHEMA, MIGRATIONS)
-            return await work(Deliveries(pool))
+            return await work(pool)
         finally:
             await pool.close()
 
     try:
-        return asyncio.run(with_deliveries())
+        return asyncio.run(with_pool())
     except (DatabaseError, LookupError) as error:
         fail(f"{error}{remedy}")
     except POSTGRES_ERRORS as error:

@@ -13,7 +13,7 @@ from shared.events import (
     ApplicationSecretRotated,
     ApplicationUpdated,
 )
-from shared.postgres import Connection, Pool
+from shared.postgres import Connection, Pool, acquired
 from shared.subscription import BEGINNING, Cursor
 
 # So many are warned of in one transaction.
@@ -33,9 +33,13 @@ class Expiries:
 
     async def start_over(self, log_epoch: str) -> None:
         """Forget another history."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(_SET_CURSOR, log_epoch, 0)
-            await connection.execute("DELETE FROM notifier.expiries")
+        async with acquired(self._pool) as connection, connection.transaction():
+            await self.begin_again(connection, log_epoch)
+
+    async def begin_again(self, connection: Connection, log_epoch: str | None) -> None:
+        """Have a history read from its beginning, in the caller's transaction."""
+        await connection.execute(_SET_CURSOR, log_epoch, 0)
+        await connection.execute("DELETE FROM notifier.expiries")
 
     async def note(
         self, connection: Connection, envelopes: Sequence[Envelope], cursor: Cursor
@@ -45,7 +49,7 @@ class Expiries:
         if read >= cursor.position:
             # By another intake, while this one was away: what it knows is newer.
             return
-        changing = [one for one in envelopes if one.position > read and _matters(one)]
+        changing = [one for one in envelopes if one.position > read and matters(one)]
         ids = list({one.event.application_id for one in changing})
         before: dict[str, tuple[Expiry, ...]] = dict.fromkeys(ids, ())
         if ids:
@@ -78,7 +82,7 @@ class Expiries:
         await self._pool.execute(_REMOVE_PAST, now)
 
 
-def _matters(envelope: Envelope) -> bool:
+def matters(envelope: Envelope) -> bool:
     """Tell whether an event can change what will expire: most of a long log cannot."""
     match envelope.event:
         case ApplicationCreated() as event:

@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import asyncpg
+from prometheus_client import Counter
 
 from services.notifier.deliveries import Deliveries
-from services.notifier.domain import Occurrence, Rule, notifications_for
-from services.notifier.expiries import Expiries
+from services.notifier.domain import Notification, Occurrence, Rule, notifications_for
+from services.notifier.expiries import Expiries, matters
 from services.notifier.reminders import Reminders
+from services.notifier.undecodable import UndecodableEvents
 from shared.bus import follow
 from shared.config import Subscription as SubscriptionSettings
-from shared.envelope import Envelope
+from shared.envelope import Envelope, Undecodable, UndecodableEvent
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.postgres import TRANSIENT_ERRORS, Connection, connect
@@ -27,6 +30,9 @@ QUEUE_PREFIX = "oauthapps.notifier"
 log = get_logger(__name__)
 T = TypeVar("T")
 
+PARKED = Counter(
+    "oauthapps_notifier_undecodable_events_total", "Events parked because they cannot be decoded"
+)
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext($1))"
 
 
@@ -42,6 +48,8 @@ class Recorder:
         deliveries: Deliveries,
         expiries: Expiries,
         reminders: Reminders,
+        undecodable: UndecodableEvents,
+        feed: Feed,
         rules: Callable[[], Sequence[Rule]],
         *,
         max_event_age: timedelta,
@@ -51,16 +59,24 @@ class Recorder:
         self._deliveries = deliveries
         self._expiries = expiries
         self._reminders = reminders
+        self._undecodable = undecodable
+        self._feed = feed
         self._rules = rules
         self._max_event_age = max_event_age
         self._message_id_domain = message_id_domain
         self._on_recorded = on_recorded
         # How far events were told of, and how far they were read for what expires.
         self._told = self._noted = BEGINNING
+        self._has_taken_up = False
 
     async def load_cursor(self) -> Cursor:
         """Return the stored cursor: the one that is behind, where an older version was at work."""
         self._told = await _stored(self._deliveries.cursor())
+        if not self._has_taken_up:
+            # Not to be waited for: what the log has now goes first, and this is tried again.
+            with suppress(TransientFailure, UndecodableEvent):
+                await self._take_up()
+                self._has_taken_up = True
         self._noted = await _stored(self._expiries.cursor())
         return self._noted
 
@@ -69,6 +85,7 @@ class Recorder:
         beginning = Cursor(log_epoch, 0)
         # Read for the first time for what expires alone, this history has been told of already.
         if self._told.log_epoch != log_epoch or self._noted.log_epoch == log_epoch:
+            await _stored(self._undecodable.start_over(log_epoch))
             await _stored(self._deliveries.move_cursor(beginning))
             self._told = beginning
         await _stored(self._expiries.start_over(log_epoch))
@@ -85,6 +102,67 @@ class Recorder:
             if one.position > told
             for notification in notifications_for(one, rules)
         ]
+        await self._record(
+            asked, cursor, lambda connection: self._expiries.note(connection, envelopes, cursor)
+        )
+        self._noted = cursor
+
+    async def park(self, event: Undecodable, cursor: Cursor) -> None:
+        """Keep an event that cannot be decoded for a version that can, and go on behind it."""
+        is_new = False
+
+        async def keep(connection: Connection) -> None:
+            nonlocal is_new
+            is_new = await self._undecodable.park(connection, event, cursor)
+            await self._expiries.note(connection, (), cursor)
+
+        await self._record((), cursor, keep)
+        self._noted = cursor
+        if is_new:
+            PARKED.inc()
+            log.warning(
+                "undecodable event parked",
+                position=event.position,
+                event_type=event.type,
+                reason=event.reason,
+            )
+
+    async def _take_up(self) -> None:
+        """Tell of the parked events that this version can decode."""
+        epoch = self._told.log_epoch
+        waiting = await _stored(self._undecodable.positions(epoch))
+        while waiting:
+            page = await self._feed.read(waiting[0] - 1)
+            last = page.entries[-1].position if page.entries else 0
+            if page.log_epoch != epoch or last < waiting[0]:
+                # Another history: those of this one will be forgotten.
+                return
+            parked = set(waiting)
+            for one in page.entries:
+                if isinstance(one, Envelope) and one.position in parked:
+                    await self._take_up_one(one)
+            waiting = [position for position in waiting if position > last]
+
+    async def _take_up_one(self, envelope: Envelope) -> None:
+        async def forget(connection: Connection) -> None:
+            place = Cursor(self._told.log_epoch, envelope.position)
+            await self._undecodable.remove(connection, place)
+            if matters(envelope):
+                # What came after it was noted without it: for what expires all is read again.
+                await self._expiries.begin_again(connection, place.log_epoch)
+
+        one = occurrence_of(envelope)
+        asked = [(one, notification) for notification in notifications_for(one, self._rules())]
+        await self._record(asked, self._told, forget)
+        log.info("parked event taken up", position=envelope.position, event_type=envelope.type)
+
+    async def _record(
+        self,
+        asked: Sequence[tuple[Occurrence, Notification]],
+        cursor: Cursor,
+        also: Callable[[Connection], Awaitable[None]],
+    ) -> None:
+        told = self._told.position if self._told.log_epoch == cursor.log_epoch else 0
         further = Cursor(cursor.log_epoch, max(cursor.position, told))
         await _stored(
             self._deliveries.record(
@@ -92,10 +170,10 @@ class Recorder:
                 further,
                 oldest=datetime.now(UTC) - self._max_event_age,
                 message_id_domain=self._message_id_domain,
-                also=lambda connection: self._expiries.note(connection, envelopes, cursor),
+                also=also,
             )
         )
-        self._told, self._noted = further, cursor
+        self._told = further
         if asked:
             self._on_recorded()
 
@@ -174,7 +252,9 @@ class Intake:
     async def _follow_while_locked(self, connection: Connection) -> None:
         log.info("this process takes events in")
         inbox = None if self._amqp_url is None else Inbox()
-        subscription = Subscription(self._recorder, self._feed, self._settings, inbox=inbox)
+        subscription = Subscription(
+            self._recorder, self._feed, self._settings, inbox=inbox, park=self._recorder.park
+        )
         jobs: list[Awaitable[None]] = [subscription.run()]
         if self._amqp_url is not None and inbox is not None:
             jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox))

@@ -22,6 +22,7 @@ from services.token.projector import Projector
 from services.token.replays import Replays
 from services.token.revocation import Revocation
 from services.token.routes import TOKEN_PATHS, ClientCredentials, Freshness, routes
+from services.token.trouble import Trouble
 from services.token.usage import Usage
 from shared.config import Settings, Subscription, load, secret
 from shared.cors import allow_origins, for_origins
@@ -124,11 +125,15 @@ def create_app(settings: Settings) -> Starlette:
                 if keys.current() is None:
                     raise NotReady(keys.trouble or "no signing keys")
 
+            trouble = Trouble(folder)
+
             async def check_projection() -> None:
                 _check_projection(projection, settings)
 
             checks = {"keys": check_keys, "projection": check_projection}
-            service.router.routes.extend([*routes(settings, keys), *health_routes(checks)])
+            # Told from its beginning; it makes us unready once the projection is stale.
+            health = health_routes(checks, told={"subscription": trouble.read})
+            service.router.routes.extend([*routes(settings, keys), *health])
             projector = Projector(
                 folder, projection, feed, _subscription(settings), amqp_url=amqp_url
             )

@@ -4,13 +4,14 @@ import asyncio
 import fcntl
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge
 
 from services.token.projection import Projection
+from services.token.trouble import Trouble
 from shared.bus import follow
 from shared.config import Subscription as SubscriptionSettings
 from shared.envelope import Envelope
@@ -21,6 +22,8 @@ from shared.web import background
 
 # A projector that dies is replaced after this time at most.
 ELECTION_SECONDS = 0.5
+# What troubles the subscription is told by `/readyz` after this time at most.
+TROUBLE_SECONDS = 0.5
 QUEUE_PREFIX = "oauthapps.token"
 LOCK = "projector.lock"
 log = get_logger(__name__)
@@ -74,6 +77,7 @@ class Projector:
         amqp_url: str | None = None,
     ) -> None:
         self._lock = folder / LOCK
+        self._trouble = Trouble(folder)
         self._projection = projection
         self._feed = feed
         self._settings = settings
@@ -92,12 +96,20 @@ class Projector:
 
     async def _follow(self) -> None:
         subscriber = ProjectionSubscriber(self._projection, self._feed)
-        if self._amqp_url is None:
-            await Subscription(subscriber, self._feed, self._settings).run()
-            return
-        inbox = Inbox()
-        async with background(follow(self._amqp_url, QUEUE_PREFIX, inbox)):
-            await Subscription(subscriber, self._feed, self._settings, inbox=inbox).run()
+        inbox = None if self._amqp_url is None else Inbox()
+        # Nothing is parked here: what cannot be decoded may be a deactivation.
+        subscription = Subscription(subscriber, self._feed, self._settings, inbox=inbox)
+        jobs: list[Awaitable[None]] = [self._note_trouble(subscription)]
+        if self._amqp_url is not None and inbox is not None:
+            jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox))
+        async with background(*jobs):
+            await subscription.run()
+
+    async def _note_trouble(self, subscription: Subscription) -> None:
+        while True:
+            if subscription.trouble != self._trouble.read():
+                self._trouble.note(subscription.trouble)
+            await asyncio.sleep(TROUBLE_SECONDS)
 
 
 @contextmanager

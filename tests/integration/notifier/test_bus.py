@@ -77,11 +77,13 @@ def _position(row: dict[str, int]) -> int:
 
 
 @asynccontextmanager
-async def following(database_url: str, amqp_url: str, deliveries: Deliveries) -> AsyncIterator[Bus]:
+async def following(
+    database_url: str, amqp_url: str, deliveries: Deliveries, log: WatchedLog | None = None
+) -> AsyncIterator[Bus]:
     """Run an intake that the bus reaches."""
-    log = WatchedLog()
+    log = log or WatchedLog()
     rarely = Subscription(head_check=RARELY, long_poll=timedelta(milliseconds=10))
-    intake = Intake(database_url, recorder(deliveries), log, rarely, amqp_url=amqp_url)
+    intake = Intake(database_url, recorder(deliveries, log), log, rarely, amqp_url=amqp_url)
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(
             open_publisher(amqp_url, source="http://registry.example", timeout_seconds=10)

@@ -9,6 +9,7 @@ from services.notifier.deliveries import Deliveries, Filter
 from services.notifier.expiries import Expiries
 from services.notifier.intake import INTAKE_LOCK, DeliveriesUnavailable, Intake, Recorder
 from services.notifier.reminders import Reminders
+from services.notifier.undecodable import UndecodableEvents
 from shared.config import Subscription
 from shared.envelope import Envelope, Page
 from shared.postgres import Pool, connect
@@ -33,10 +34,10 @@ class Log:
         self.reads += 1
         if after >= len(self.events):
             await asyncio.sleep(wait)
-        return Page(log_epoch=self.epoch, head=len(self.events), envelopes=self.events[after:])
+        return Page(log_epoch=self.epoch, head=len(self.events), entries=self.events[after:])
 
 
-def recorder(deliveries: Deliveries) -> Recorder:
+def recorder(deliveries: Deliveries, log: Log | None = None) -> Recorder:
     expiries = Expiries(deliveries._pool)
     reminders = Reminders(
         deliveries._pool,
@@ -50,6 +51,8 @@ def recorder(deliveries: Deliveries) -> Recorder:
         deliveries,
         expiries,
         reminders,
+        UndecodableEvents(deliveries._pool),
+        log or Log(),
         lambda: RULES,
         max_event_age=timedelta(days=3),
         message_id_domain=DOMAIN,
@@ -59,7 +62,7 @@ def recorder(deliveries: Deliveries) -> Recorder:
 
 def intake(database_url: str, deliveries: Deliveries, log: Log) -> Intake:
     quick = Subscription.model_validate({"long_poll": "10ms", "retry_first": "10ms"})
-    return Intake(database_url, recorder(deliveries), log, quick, amqp_url=None)
+    return Intake(database_url, recorder(deliveries, log), log, quick, amqp_url=None)
 
 
 async def count(deliveries: Deliveries) -> int:

@@ -22,7 +22,7 @@ from shared.bus import (
     follow_public,
     open_publisher,
 )
-from shared.envelope import Envelope, Metadata
+from shared.envelope import Entry, Envelope, Metadata
 from shared.events import NO_PRIVATE_DATA, PrivateData
 from shared.subscription import Inbox
 from shared.tasks import end
@@ -59,9 +59,9 @@ async def publish(url: str, *envelopes: Envelope) -> None:
             await publisher.publish(one, EPOCH)
 
 
-async def take(inbox: Inbox, count: int) -> list[tuple[str, Envelope]]:
+async def take(inbox: Inbox, count: int) -> list[tuple[str, Entry]]:
     """Take so many."""
-    taken: list[tuple[str, Envelope]] = []
+    taken: list[tuple[str, Entry]] = []
     async with asyncio.timeout(10):
         while len(taken) < count:
             taken += await inbox.take(1)
@@ -142,7 +142,7 @@ async def test_a_foreign_subscriber_needs_no_more_than_it_may(
             await queue.bind(INTERNAL_EXCHANGE, "#")
 
 
-def position_of(arrived: tuple[str, Envelope]) -> int:
+def position_of(arrived: tuple[str, Entry]) -> int:
     """Return where in the log something that arrived stands."""
     return arrived[1].position
 

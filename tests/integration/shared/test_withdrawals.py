@@ -1,15 +1,21 @@
 """What is known of ended tokens: what is kept, for how long, and what is judged by it."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import pytest
 from structlog.testing import capture_logs
 
-from shared.subscription import Cursor
+from shared.config import Subscription as Settings
+from shared.envelope import Page
+from shared.subscription import Cursor, Subscription
+from shared.web import background
 from shared.withdrawals import TokenWithdrawn, Withdrawals, WithdrawalsStale
 from tests.integration.shared.told_feed import ToldFeed
+from tests.support.eventually import eventually
+from tests.unit.shared.factories import undecodable
 from tests.unit.token.factories import Application
 
 LIFETIME = timedelta(hours=1)
@@ -124,3 +130,50 @@ async def test_an_api_that_has_heard_nothing_for_long_says_so_once() -> None:
         for _ in range(3):
             withdrawals.check("c" * 32, "jti", time.time())
     assert [one["event"] for one in logged] == ["withdrawals are known again"]
+
+
+class PartlyToldFeed(ToldFeed):
+    """A log with an event of a newer version."""
+
+    def __init__(self, bad: int) -> None:
+        super().__init__()
+        self.bad: int | None = bad
+
+    async def read(self, after: int, *, wait: float = 0.0) -> Page:
+        page = await super().read(after, wait=wait)
+        entries = [
+            replace(undecodable(one.position), time=one.time) if one.position == self.bad else one
+            for one in page.envelopes
+        ]
+        return Page(log_epoch=page.log_epoch, head=page.head, entries=entries)
+
+
+async def test_what_cannot_be_decoded_may_be_a_withdrawal() -> None:
+    """Nothing is known until it is, so tokens are refused; as if there had been no news."""
+    feed, one, other = PartlyToldFeed(bad=2), Application(), Application()
+    for told in (one.deactivated(), one.activated(), other.deactivated()):
+        feed.tell(told)
+    withdrawals = Withdrawals(feed, lifetime=LIFETIME, max_staleness=LIFETIME)
+    following = Subscription(withdrawals, feed, Settings(long_poll=timedelta(seconds=1)))
+    async with background(following.run()):
+        await eventually(lambda: "position 2: " in str(following.trouble))
+        with pytest.raises(WithdrawalsStale):
+            withdrawals.check(one.client_id, "jti", time.time())
+
+        feed.bad = None
+        await withdrawals.known(10)
+        assert [is_withdrawn(withdrawals, app) for app in (one, other)] == [False, True]
+
+
+async def test_what_cannot_be_decoded_and_is_long_past_is_not_read() -> None:
+    """It can have left no token that is still good."""
+    feed, late = PartlyToldFeed(bad=3), Application()
+    for n in range(8):
+        feed.tell(Application().deactivated(), ago=timedelta(hours=20 - n))
+    feed.tell(late.deactivated())
+    withdrawals = Withdrawals(feed, lifetime=LIFETIME, max_staleness=LIFETIME)
+    following = Subscription(withdrawals, feed, Settings(long_poll=timedelta(seconds=1)))
+    async with background(following.run()):
+        await withdrawals.known(10)
+
+    assert is_withdrawn(withdrawals, late)

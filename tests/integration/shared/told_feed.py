@@ -39,6 +39,4 @@ class ToldFeed:
             if len(self.envelopes) > after or self.epoch != epoch:
                 break
             await asyncio.sleep(0.01)
-        return Page(
-            log_epoch=self.epoch, head=len(self.envelopes), envelopes=self.envelopes[after:]
-        )
+        return Page(log_epoch=self.epoch, head=len(self.envelopes), entries=self.envelopes[after:])

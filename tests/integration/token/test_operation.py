@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -16,7 +17,7 @@ from shared.problem import KEYS_MISSING
 from tests.integration.token.house import House, is_ready
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
-from tests.unit.token.factories import Application
+from tests.unit.token.factories import Application, envelope
 
 
 async def checks(http: httpx.AsyncClient) -> dict[str, str]:
@@ -163,6 +164,38 @@ async def test_past_the_bound_of_staleness_the_service_fails_closed(house: House
         assert await status(http, house.request()) == 200
 
 
+async def test_an_event_that_cannot_be_decoded_is_not_passed_over(
+    house: House, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be a deactivation: we say where we stand and why, and fail closed by staleness."""
+    async with house.ready(max_staleness=timedelta(seconds=1)) as http:
+        assert (await checks(http))["subscription"] == "ok"
+        good = envelope(2, house.application.updated())
+        house.registry.envelopes.append(replace(good, type="ApplicationEaten"))
+        await house.registry.tell(house.application.deactivated())
+
+        async def is_told() -> bool:
+            return (await checks(http))["subscription"].startswith("position 2: event type 'App")
+
+        await eventually(is_told)
+        await eventually(lambda: _is_unavailable(http, house))
+        assert "more than token.max_staleness" in (await checks(http))["projection"]
+        assert await is_told()
+        assert await _position(http, 1)
+
+        # As after an upgrade.
+        house.registry.envelopes[1] = good
+        await eventually(lambda: _has_status(http, house.request(), 401))
+        await eventually(lambda: is_ready(http))
+        await eventually(lambda: _is_followed(http))
+    out, err = capfd.readouterr()
+    assert "ApplicationEaten" in out + err + caplog.text
+
+
+async def _is_followed(http: httpx.AsyncClient) -> bool:
+    return (await checks(http))["subscription"] == "ok"
+
+
 async def test_a_quiet_log_does_not_look_like_an_outage(house: House) -> None:
     """Nothing happens for longer than the bound, and the registry keeps saying so."""
     async with house.ready(max_staleness=timedelta(seconds=1)) as http:
@@ -205,6 +238,7 @@ async def test_the_life_of_an_application_is_followed(house: House) -> None:
 async def test_a_new_client_is_served_at_its_first_request(house: House) -> None:
     """Whoever was told "created" gets a token, though the event has not arrived yet."""
     async with house.ready() as http:
+        await house.registry.polled.wait()
         house.registry.held.clear()
         # One poll that was let in before is answered; the next one is held.
         await house.registry.tell(Application().created())
@@ -240,6 +274,7 @@ async def test_guessing_asks_the_registry_a_bounded_number_of_times(house: House
 async def test_a_catch_up_is_bounded_in_time(house: House) -> None:
     """A projector that does not get on keeps nobody waiting."""
     async with house.ready(catch_up_timeout=timedelta(milliseconds=200)) as http:
+        await house.registry.polled.wait()
         house.registry.held.clear()
         # One poll that was let in before is answered; the next one is held.
         await house.registry.tell(Application().created())

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as some
 
-from shared.envelope import Envelope, Metadata
+from shared.envelope import Envelope, Metadata, Undecodable
 from shared.events import (
     EVENT_TYPES,
     NO_PRIVATE_DATA,
@@ -88,4 +88,16 @@ def envelope(
         metadata=Metadata(
             command_id=str(uuid.uuid4()), actor="user:u1", correlation_id=correlation_id
         ),
+    )
+
+
+def undecodable(position: int = 1) -> Undecodable:
+    """Return an event that a newer version wrote, at its place in the log."""
+    return Undecodable(
+        position=position,
+        id=str(uuid.uuid4()),
+        stream="aaaaaaaa-0000-4000-8000-000000000001",
+        type="ApplicationEaten",
+        time=NOON,
+        reason="event type 'ApplicationEaten' is not known to this version; upgrade it",
     )

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from shared.envelope import (
+    Undecodable,
     UndecodableEvent,
     cloudevent_type,
+    decode_cloudevent,
+    decode_cloudevents,
     decode_event,
     decode_message,
     decode_page,
@@ -123,15 +126,80 @@ def test_every_event_names_application_client_owner_and_organization() -> None:
         b'{"position": 1}',
         encode_message(envelope(1), EPOCH).replace(b'"position":1', b'"position":"1"'),
         encode_message(envelope(1), EPOCH)[:-1],
-        encode_message(envelope(1), EPOCH).replace(b"ApplicationUpdated", b"ApplicationEaten"),
-        encode_message(envelope(1), EPOCH).replace(b'"owner_id":"u1"', b'"owner_id":7'),
-        encode_message(envelope(1), EPOCH).replace(b'"owner_id":"u1",', b""),
     ],
 )
-def test_what_is_no_event_of_ours_is_one_known_error(body: bytes) -> None:
+def test_what_names_no_place_in_the_log_is_one_known_error(body: bytes) -> None:
     """The subscriber has to go on, and to say what it could not read."""
     with pytest.raises(UndecodableEvent):
         decode_message(body)
+
+
+UNKNOWN_TYPE = (b"ApplicationUpdated", b"ApplicationEaten")
+WRONG_FIELD = (b'"owner_id":"u1"', b'"owner_id":7')
+MISSING_FIELD = (b'"owner_id":"u1",', b"")
+NO_TIME = (b"2026-05-01T12:00:00Z", b"at noon")
+NO_METADATA = (b'"metadata":', b'"metadata":0,"x":')
+ODD_ID = (b'"id":"', b'"id":0,"x":"')
+spoiled = pytest.mark.parametrize(
+    "spoilt", [UNKNOWN_TYPE, WRONG_FIELD, MISSING_FIELD, NO_TIME, NO_METADATA, ODD_ID]
+)
+
+
+@spoiled
+def test_a_message_that_cannot_be_decoded_has_a_place_and_a_reason(
+    spoilt: tuple[bytes, bytes],
+) -> None:
+    """The feed is asked for it at once; and nobody is shown what it says."""
+    sent = envelope(7, private=PrivateData(secret_digest=DIGEST))
+
+    epoch, found = decode_message(encode_message(sent, EPOCH).replace(*spoilt))
+
+    assert isinstance(found, Undecodable)
+    assert (epoch, found.position) == (EPOCH, 7)
+    assert found.type == sent.type or spoilt == UNKNOWN_TYPE
+    assert found.id == (None if spoilt == ODD_ID else sent.id)
+    assert found.reason
+    for said in (DIGEST, "name 7", sent.metadata.command_id):
+        assert said not in repr(found)
+
+
+@spoiled
+def test_a_page_yields_the_events_around_one_that_cannot_be_decoded(
+    spoilt: tuple[bytes, bytes],
+) -> None:
+    """One event must not take hundreds with it; and whoever needs them all is told."""
+    sent = [envelope(position) for position in (1, 2, 3)]
+    listed = [encode_internal(one) for one in sent]
+    listed[1] = listed[1].replace(*spoilt)
+
+    page = decode_page(
+        b'{"log_epoch":"%s","head":3,"events":[%s]}' % (EPOCH.encode(), b",".join(listed))
+    )
+
+    first, bad, last = page.entries
+    assert [first, last] == [sent[0], sent[2]]
+    assert isinstance(bad, Undecodable)
+    assert bad.position == 2
+    with pytest.raises(UndecodableEvent, match="position 2: "):
+        _ = page.envelopes
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [(b"oauthapps.ApplicationUpdated.v1", b"com.example.Eaten"), UNKNOWN_TYPE, WRONG_FIELD],
+)
+def test_a_cloudevent_that_cannot_be_decoded_has_a_place_and_a_reason(
+    spoilt: tuple[bytes, bytes],
+) -> None:
+    """An API that follows withdrawals stops there, and can say where that is."""
+    sent = envelope(7)
+    body = encode_json(to_cloudevent(sent, log_epoch=EPOCH, source=SOURCE)).replace(*spoilt)
+
+    epoch, found = decode_cloudevent(body)
+
+    assert isinstance(found, Undecodable)
+    assert (epoch, found.position, found.id, found.time) == (EPOCH, 7, sent.id, sent.time)
+    assert [found] == decode_cloudevents(b"[%s]" % body)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"log_epoch":"e","head":1,"events":[{}]}'])
@@ -158,10 +226,11 @@ def test_an_error_of_decoding_shows_no_value() -> None:
     """It is logged, and the value may be what should not be."""
     body = encode_message(envelope(1, private=PrivateData(secret_digest=DIGEST)), EPOCH)
 
-    with pytest.raises(UndecodableEvent) as caught:
-        decode_message(body.replace(b'"secret_digest"', b'"secret_digest":7,"x"'))
+    _, found = decode_message(body.replace(b'"secret_digest"', b'"secret_digest":7,"x"'))
 
-    assert DIGEST not in str(caught.value)
+    assert isinstance(found, Undecodable)
+    assert "secret_digest" in found.reason
+    assert DIGEST not in repr(found)
 
 
 def test_the_type_of_a_cloudevent_leads_back() -> None:

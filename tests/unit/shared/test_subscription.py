@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared import subscription as subscription_module
 from shared.config import Subscription as Settings
@@ -15,7 +16,7 @@ from shared.failures import TransientFailure
 from shared.subscription import BEGINNING, Cursor, Inbox, Subscription, Verdict, judge
 from shared.tasks import end
 from tests.support.eventually import eventually
-from tests.unit.shared.factories import envelope
+from tests.unit.shared.factories import envelope, undecodable
 from tests.unit.shared.test_subscription_machine import MemoryFeed, MemorySubscriber
 
 QUICK = Settings(
@@ -59,6 +60,11 @@ class PollingFeed(MemoryFeed):
             self.log.append(envelope(len(self.log) + 1))
         self.news.set()
 
+    def append_what_cannot_be_decoded(self) -> None:
+        """Likewise, by a newer version."""
+        self.log.append(undecodable(len(self.log) + 1))
+        self.news.set()
+
 
 @asynccontextmanager
 async def following(
@@ -67,9 +73,11 @@ async def following(
     inbox: Inbox | None = None,
     *,
     settings: Settings = QUICK,
+    parks: bool = False,
 ) -> AsyncIterator[Subscription]:
     """Run a subscription beside the block."""
-    subscription = Subscription(subscriber, feed, settings, inbox=inbox)
+    park = subscriber.park if parks else None
+    subscription = Subscription(subscriber, feed, settings, inbox=inbox, park=park)
     task = asyncio.create_task(subscription.run())
     try:
         yield subscription
@@ -274,3 +282,76 @@ async def test_an_answer_that_was_long_under_way_confirms_nothing(
     await subscription.catch_up()
 
     assert subscriber.confirmed == Cursor(feed.log_epoch, 2)
+
+
+async def test_a_subscription_stops_before_what_it_cannot_decode() -> None:
+    """It may be a deactivation: nothing behind it is applied, and the head is never confirmed."""
+    feed, subscriber, inbox = PollingFeed(), MemorySubscriber(), Inbox()
+    inbox.set_connected(True)
+    feed.append(2)
+    feed.append_what_cannot_be_decoded()
+    feed.append(2)
+
+    async with following(feed, subscriber, inbox) as subscription:
+        await eventually(lambda: "position 3: " in str(subscription.trouble))
+        reads = feed.reads
+        inbox.put(feed.log_epoch, feed.log[3])
+        await eventually(lambda: feed.reads > reads + 2)
+        assert subscriber.applied == feed.log[:2]
+        assert subscriber.cursor == Cursor(feed.log_epoch, 2)
+        assert subscriber.confirmed == BEGINNING
+        assert "ApplicationEaten" in str(subscription.trouble)
+
+        # As after an upgrade.
+        feed.log[2] = envelope(3)
+        await eventually(lambda: subscriber.applied == feed.log)
+        await eventually(lambda: subscription.trouble is None)
+
+
+async def test_a_subscription_that_stands_still_says_so_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It does not pass by itself, and the first line is soon out of sight."""
+    monkeypatch.setattr(subscription_module, "SAY_AGAIN_SECONDS", 0.01)
+    feed = PollingFeed()
+    feed.append_what_cannot_be_decoded()
+
+    with capture_logs() as logged:
+        async with following(feed, MemorySubscriber()):
+            await eventually(lambda: len(logged) > 2)
+
+    assert {one["event"] for one in logged} == {"subscription stands still"}
+    assert all("position 1: " in one["reason"] for one in logged)
+
+
+@pytest.mark.parametrize("has_bus", [False, True])
+async def test_with_a_place_to_park_it_the_stream_goes_on(has_bus: bool) -> None:  # noqa: FBT001
+    """One event of a newer version must not hold up all that follow."""
+    feed, subscriber, inbox = PollingFeed(), MemorySubscriber(), Inbox()
+    inbox.set_connected(has_bus)
+    rarely = QUICK.model_copy(update={"head_check": timedelta(minutes=1)})
+
+    async with following(feed, subscriber, inbox, settings=rarely, parks=True) as subscription:
+        await eventually(lambda: subscriber.confirmed.log_epoch)
+        feed.append(2)
+        feed.append_what_cannot_be_decoded()
+        feed.append(2)
+        if has_bus:
+            for one in (*feed.log[:3], *feed.log):
+                inbox.put(feed.log_epoch, one)
+        await eventually(lambda: subscriber.applied == feed.log)
+        assert subscription.trouble is None
+        assert subscriber.cursor == Cursor(feed.log_epoch, 5)
+
+
+async def test_a_message_that_was_damaged_is_read_from_the_feed() -> None:
+    """What the bus brings is no reason to park what the log has whole."""
+    feed, subscriber, inbox = PollingFeed(), MemorySubscriber(), Inbox()
+    inbox.set_connected(True)
+    rarely = QUICK.model_copy(update={"head_check": timedelta(minutes=1)})
+
+    async with following(feed, subscriber, inbox, settings=rarely, parks=True):
+        await eventually(lambda: subscriber.confirmed.log_epoch)
+        feed.append()
+        inbox.put(feed.log_epoch, undecodable(1))
+        await eventually(lambda: subscriber.applied == feed.log)

@@ -1,9 +1,9 @@
 """The subscription under everything a bus and a feed can do to it.
 
-A state machine appends to a log, lets the bus repeat, reorder, drop and delay messages, replaces
-the log by another history, fails reads and applies (before and after they were stored), and
-starts the subscriber again from what it stored. Whatever happens, what was applied is exactly the
-log's positions from 1 on, each once and in order.
+A state machine appends to a log, also what cannot be decoded, lets the bus repeat, reorder, drop,
+damage and delay messages, replaces the log by another history, fails reads and applies (before and
+after they were stored), and starts the subscriber again from what it stored. Whatever happens, what
+was applied or parked is exactly the log's positions from 1 on, each once and in order.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from hypothesis import strategies as some
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from shared.config import Subscription as Settings
-from shared.envelope import Envelope, Page
+from shared.envelope import Entry, Envelope, Page, Undecodable
 from shared.failures import TransientFailure
 from shared.subscription import BEGINNING, Cursor, Inbox, Subscription
-from tests.unit.shared.factories import envelope
+from tests.unit.shared.factories import envelope, undecodable
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class MemoryFeed:
     def __init__(self, page_size: int) -> None:
         self.page_size = page_size
         self.log_epoch = "epoch 1"
-        self.log: list[Envelope] = []
+        self.log: list[Entry] = []
         self.failures = 0
         # A page that breaks off: a hole at its end, or in its middle.
         self.holes = 0
@@ -44,7 +44,7 @@ class MemoryFeed:
         if self.holes and envelopes:
             self.holes -= 1
             envelopes = envelopes[1:]
-        return Page(log_epoch=self.log_epoch, head=len(self.log), envelopes=envelopes)
+        return Page(log_epoch=self.log_epoch, head=len(self.log), entries=envelopes)
 
 
 class MemorySubscriber:
@@ -52,7 +52,8 @@ class MemorySubscriber:
 
     def __init__(self) -> None:
         self.cursor = BEGINNING
-        self.applied: list[Envelope] = []
+        # With what was parked, at its place.
+        self.applied: list[Entry] = []
         self.fail_before = 0
         self.fail_after = 0
         self.confirmed = BEGINNING
@@ -76,8 +77,18 @@ class MemorySubscriber:
         assert envelopes, "an empty transaction"
         positions = [one.position for one in envelopes]
         assert positions == list(range(self.cursor.position + 1, cursor.position + 1))
+        self._store(envelopes, cursor)
+
+    async def park(self, event: Undecodable, cursor: Cursor) -> None:
+        """Likewise, what cannot be decoded."""
+        await asyncio.sleep(0)
+        self._maybe_fail_before()
+        assert event.position == cursor.position == self.cursor.position + 1
+        self._store([event], cursor)
+
+    def _store(self, entries: Sequence[Entry], cursor: Cursor) -> None:
         assert cursor.log_epoch == self.cursor.log_epoch, "two histories mixed"
-        self.applied += envelopes
+        self.applied += entries
         self.cursor = cursor
         self._maybe_fail_after()
 
@@ -128,18 +139,30 @@ class Following(RuleBasedStateMachine):
         self._start()
 
     @rule(target=messages)
-    def append(self) -> tuple[str, Envelope]:
+    def append(self) -> tuple[str, Entry]:
         """Add to the log; the message is under way."""
         self.feed.log.append(envelope(len(self.feed.log) + 1))
         return self.feed.log_epoch, self.feed.log[-1]
 
+    @rule(target=messages)
+    def append_what_cannot_be_decoded(self) -> tuple[str, Entry]:
+        """Likewise, by a newer version."""
+        self.feed.log.append(undecodable(len(self.feed.log) + 1))
+        return self.feed.log_epoch, self.feed.log[-1]
+
+    @rule(target=messages, message=messages)
+    def damage(self, message: tuple[str, Entry]) -> tuple[str, Entry]:
+        """Let a message be damaged under way: the log has it all the same."""
+        log_epoch, entry = message
+        return log_epoch, undecodable(entry.position)
+
     @rule(arrived=some.lists(messages, min_size=1, max_size=6))
-    def deliver(self, arrived: list[tuple[str, Envelope]]) -> None:
+    def deliver(self, arrived: list[tuple[str, Entry]]) -> None:
         """Let any messages arrive in any order, again or for the first time, others never."""
         self._try(self.subscription.receive(arrived))
 
     @rule(arrived=some.lists(messages, min_size=1, max_size=6))
-    def deliver_through_the_inbox(self, arrived: list[tuple[str, Envelope]]) -> None:
+    def deliver_through_the_inbox(self, arrived: list[tuple[str, Entry]]) -> None:
         """Likewise, by way of a small inbox that drops what it cannot hold."""
 
         async def through() -> None:
@@ -198,7 +221,9 @@ class Following(RuleBasedStateMachine):
             assert applied == self.feed.log[: len(applied)]
 
     def _start(self) -> None:
-        self.subscription = Subscription(self.subscriber, self.feed, Settings())
+        self.subscription = Subscription(
+            self.subscriber, self.feed, Settings(), park=self.subscriber.park
+        )
         self._reload()
 
     def _try(self, what: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,29 @@
+"""Why the log is not followed: noted by the projector, told by every worker process of the host."""
+
+from contextlib import suppress
+from pathlib import Path
+
+
+class Trouble:
+    """A file beside the projection, there while there is something to tell."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "trouble"
+
+    def read(self) -> str | None:
+        """Return why, or None."""
+        try:
+            return self._path.read_text(encoding="utf-8")
+        except OSError:
+            return None
+
+    def note(self, trouble: str | None) -> None:
+        """Note why, or that all is well again. A full disk is told by the projection itself."""
+        with suppress(OSError):
+            if trouble is None:
+                self._path.unlink(missing_ok=True)
+                return
+            beside = self._path.with_suffix(".new")
+            beside.write_text(trouble, encoding="utf-8")
+            # In one step: nobody reads half a sentence.
+            beside.replace(self._path)
