@@ -227,6 +227,7 @@ class Deliveries:
         async with self._pool.acquire() as connection, connection.transaction():
             withheld = int((await connection.execute(_WITHHOLD, recipient)).rpartition(" ")[2])
             await connection.execute(_BLANK, recipient)
+            await connection.execute(_BLANK_ADDRESSES, recipient)
         return withheld
 
 
@@ -418,4 +419,10 @@ UPDATE notifier.deliveries
    SET context    = '{}',
        last_error = CASE WHEN state = 'suppressed' THEN 'the user was erased' END
  WHERE recipient = $1
+"""
+# From where their applications were used, in what others were told of it.
+_BLANK_ADDRESSES = """
+UPDATE notifier.deliveries
+   SET context = context || '{"address": ""}'
+ WHERE event_type = 'FirstUseFromAddress' AND context ->> 'owner' = $1
 """

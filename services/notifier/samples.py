@@ -5,7 +5,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.notifier.domain import USER, Context, Fact, Occurrence, SecretExpiring, context_of
+from services.notifier.domain import (
+    USER,
+    Context,
+    Fact,
+    FirstUseFromAddress,
+    Occurrence,
+    SecretExpiring,
+    context_of,
+)
 from shared.events import (
     ApplicationActivated,
     ApplicationCreated,
@@ -55,6 +63,7 @@ _FACTS: tuple[tuple[Fact, ...], ...] = (
     (ApplicationSecretRevoked(**_SUBJECT, secret_id=_SECRET.id),),
     (_REVOKED, replace(_REVOKED, jti="sample", revoked_at=MOMENT, token_expires_at=_SOON)),
     (_EXPIRING, replace(_EXPIRING, secret_id=None, hint="")),
+    (FirstUseFromAddress(**_SUBJECT, address="203.0.113.7"),),
 )
 
 
