@@ -5,6 +5,7 @@ Of an IPv4 address as it is, of an IPv6 address its /64. Never in logs or metric
 
 import ipaddress
 from datetime import datetime
+from functools import lru_cache
 from itertools import islice
 
 from shared.token_bucket import network_of
@@ -12,6 +13,8 @@ from shared.usage import AddressSeen
 
 # An application that comes from more of them between two reports comes from everywhere.
 MOST_OF_AN_APPLICATION = 50
+# Of IPv6, with a zone; what is longer is nothing to remember.
+LONGEST = 64
 
 
 class SeenAddresses:
@@ -25,7 +28,7 @@ class SeenAddresses:
 
     def note(self, application_id: str, address: str, now: datetime) -> None:
         """Note that an application obtained a token from an address; `now` is in UTC."""
-        network = _network(address)
+        network = _network(address) if len(address) <= LONGEST else None
         if network is None:
             return
         pair = (application_id, network)
@@ -60,6 +63,8 @@ class SeenAddresses:
         return taken
 
 
+# The same few come again and again, and to read one of IPv6 takes long.
+@lru_cache(1024)
 def _network(address: str) -> str | None:
     """Return what an address is kept as; None for what is none.
 
