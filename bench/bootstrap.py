@@ -24,15 +24,13 @@ import httpx
 import uvloop
 
 from bench.crowd import APPLICATIONS, furnish
-from bench.house import House, free_port, served
+from bench.house import House, free_port, make_credentials, served
 from bench.load import measure
 from services.embedded.postgres import EmbeddedPostgres
-from services.token.keys import generate
 from shared.config import Logs, Settings
 from shared.credentials import digest_of, new_client_secret
 from shared.logs import configure
 from shared.postgres import connect
-from shared.service_credential import load_or_create
 
 WORKERS, ROUNDS = 2, 5
 READY_SECONDS = 300
@@ -64,13 +62,7 @@ async def _main(count: int) -> None:
     configure(Logs(level="error"), "bench")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        settings = Settings(var=folder)
-        generate(
-            settings.in_var(settings.token.private_key),
-            settings.in_var(settings.token.public_key),
-            "RS256",
-        )
-        load_or_create(settings.in_var(settings.internal.credential_file))
+        make_credentials(Settings(var=folder))
         async with EmbeddedPostgres(folder) as postgres:
             await furnish(postgres.dsn, count)
             secret = new_client_secret()

@@ -22,6 +22,7 @@ async def furnish(dsn: str, count: int = APPLICATIONS) -> None:
         for index in indexes:
             await connection.execute(f"DROP INDEX registry.{index['name']}")
         await connection.execute(_FILL, count)
+        assert await connection.fetchval(_AS_THE_REGISTRY_WOULD)
         for index in indexes:
             await connection.execute(index["definition"])
         await connection.execute("VACUUM (ANALYZE) registry.applications")
@@ -41,6 +42,10 @@ _INDEXES = """
 SELECT indexname AS name, indexdef AS definition
   FROM pg_indexes
  WHERE schemaname = 'registry' AND tablename = 'applications' AND indexname LIKE 'applications_by%'
+"""
+_AS_THE_REGISTRY_WOULD = """
+SELECT bool_and(name_parts = registry.name_parts(name_key))
+  FROM (SELECT * FROM registry.applications LIMIT 1000) AS one
 """
 _FILL = """
 WITH organization AS (
@@ -64,7 +69,14 @@ INSERT INTO registry.applications (id, client_id, organization_id, owner_id, nam
 SELECT gen_random_uuid(), md5(x.n::text), o.id, u.id, x.name, h % 20 > 0, '{applications:read}',
        timestamptz '2025-01-01' + x.n * interval '30 s',
        timestamptz '2025-01-01' + x.n * interval '30 s',
-       1, x.name, registry.name_parts(x.name), lower(o.name),
+       1, x.name,
+       -- registry.name_parts(x.name), in half the time: not called, and with nothing to compare.
+       array_to_tsvector(
+           ARRAY (SELECT substr(x.name, m, 3) FROM generate_series(1, length(x.name)) AS m
+                  UNION ALL
+                  SELECT E'\\x02' || substr(x.name, 1, m) FROM generate_series(1, 3) AS m
+                   WHERE strpos(substr(x.name, 2), substr(x.name, 1, m)) = 0)),
+       lower(o.name),
        CASE WHEN i % 3 > 0 THEN timestamptz '2026-01-01' + (h % 20000000) * interval '1 s' END,
        CASE WHEN i % 50 = 0 THEN timestamptz '2026-01-01' + (i % 60000000) * interval '1 s' END
   FROM named        x

@@ -26,13 +26,11 @@ import aio_pika
 import httpx
 import uvloop
 
-from bench.house import House, free_port, house, quantile, served, until_it_lives
+from bench.house import House, free_port, house, make_credentials, quantile, running, served
 from services.registry.event_store import EventStore
-from services.token.keys import generate
 from shared.config import Settings
 from shared.events import ApplicationCreated
 from shared.postgres import create_pool
-from shared.service_credential import load_or_create
 from tests.support.private_broker import PrivateBroker
 
 AMQP_VARIABLE = "OAUTHAPPS_TEST_AMQP_URL"
@@ -107,13 +105,7 @@ async def messages(amqp_url: str, rounds: int) -> list[float]:
 
 async def deactivations(where: House, amqp_url: str, rounds: int) -> dict[str, list[float]]:
     """Return how many milliseconds pass between each commit and the first refusal, by whom."""
-    settings = Settings(var=where.var)
-    generate(
-        settings.in_var(settings.token.private_key),
-        settings.in_var(settings.token.public_key),
-        "RS256",
-    )
-    load_or_create(settings.in_var(settings.internal.credential_file))
+    make_credentials(Settings(var=where.var))
     registry_port, token_port = free_port(), free_port()
     registry_url, token_url = (f"http://127.0.0.1:{one}" for one in (registry_port, token_port))
     addresses = {
@@ -205,18 +197,10 @@ class Desk:
 async def protected_api(reader: Client, **environment: str) -> AsyncIterator[str]:
     """Run the example of the documents in a process of its own; yield its URL."""
     url = f"http://127.0.0.1:{free_port()}"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(EXAMPLE), reader.created.client_id, reader.secret),
-        env={**os.environ, "PYTHONPATH": str(ROOT), "API": url, **environment},
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        await until_it_lives(url, process)
+    command = (str(EXAMPLE), reader.created.client_id, reader.secret)
+    told = {"PYTHONPATH": str(ROOT), "API": url, **environment}
+    async with running(*command, url=url, environment=told, output=asyncio.subprocess.DEVNULL):
         yield url
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
 
 
 async def until(ask: Ask, status: int) -> float:

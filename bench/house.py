@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,8 @@ from services.registry.directory_changes import Author, DirectoryChanges, NewUse
 from services.registry.handlers import Context
 from services.registry.ports import Append, NewEvent, Write
 from services.registry.schema import MIGRATIONS, SCHEMA
+from services.token.keys import Algorithm, generate
+from shared.config import Settings
 from shared.credentials import digest_of, new_client_id, new_client_secret
 from shared.events import (
     ApplicationCreated,
@@ -27,8 +29,10 @@ from shared.events import (
     Event,
     PrivateData,
     SecretFacts,
+    subject_of,
 )
 from shared.postgres import create_pool, migrate_database
+from shared.service_credential import load_or_create
 
 START_SECONDS = 15
 _numbers = itertools.count()
@@ -60,14 +64,7 @@ class House:
 
     def deactivate(self, created: ApplicationCreated) -> Append:
         """Return a command that deactivates a new application."""
-        event = ApplicationDeactivated(
-            application_id=created.application_id,
-            client_id=created.client_id,
-            organization_id=created.organization_id,
-            owner_id=created.owner_id,
-            name=created.name,
-        )
-        return append(event, 1)
+        return append(ApplicationDeactivated(**subject_of(created)), 1)
 
 
 def append(event: Event, expected_version: int, private: PrivateData | None = None) -> Append:
@@ -118,30 +115,55 @@ def free_port() -> int:
         return port
 
 
+def make_credentials(settings: Settings, algorithm: Algorithm = "RS256") -> None:
+    """Make the signing keys, and the credential by which services know each other."""
+    generate(
+        settings.in_var(settings.token.private_key),
+        settings.in_var(settings.token.public_key),
+        algorithm,
+    )
+    load_or_create(settings.in_var(settings.internal.credential_file))
+
+
 @asynccontextmanager
 async def served(where: House, name: str, port: int, **settings: str) -> AsyncIterator[str]:
-    """Run a service in a process of its own until it lives; yield its URL."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services", name, "serve", "--port", str(port)),
-        env={
-            **os.environ,
-            "OAUTHAPPS_VAR": str(where.var),
-            "OAUTHAPPS_LOGS__LEVEL": "error",
-            "OAUTHAPPS_REGISTRY__DATABASE__URL": where.dsn,
-            **{f"OAUTHAPPS_{key}": value for key, value in settings.items()},
-        },
-    )
+    """Run a service in a process of its own; yield its URL once it lives."""
+    environment = {
+        "OAUTHAPPS_VAR": str(where.var),
+        "OAUTHAPPS_LOGS__LEVEL": "error",
+        "OAUTHAPPS_REGISTRY__DATABASE__URL": where.dsn,
+        **{f"OAUTHAPPS_{key}": value for key, value in settings.items()},
+    }
     url = f"http://127.0.0.1:{port}"
-    try:
-        await until_it_lives(url, process)
+    command = ("-m", "services", name, "serve", "--port", str(port))
+    async with running(*command, url=url, environment=environment):
         yield url
+
+
+@asynccontextmanager
+async def running(
+    *arguments: str, url: str, environment: Mapping[str, str], output: int | None = None
+) -> AsyncIterator[None]:
+    """Run a Python program beside the block, which begins once the program lives at its URL.
+
+    What it prints goes to `output`, or where we print.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        env={**os.environ, **environment},
+        stdout=output,
+    )
+    try:
+        await _until_it_lives(url, process)
+        yield
     finally:
         if process.returncode is None:
             process.terminate()
         await process.wait()
 
 
-async def until_it_lives(url: str, process: asyncio.subprocess.Process) -> None:
+async def _until_it_lives(url: str, process: asyncio.subprocess.Process) -> None:
     """Return once it answers. Raises RuntimeError when it ended, TimeoutError."""
     async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(trust_env=False) as http:
         while True:

@@ -18,13 +18,11 @@ import httpx
 import uvloop
 
 from bench.crowd import APPLICATIONS, furnish
-from bench.house import House, free_port, quantile, served
+from bench.house import House, free_port, make_credentials, quantile, served
 from services.embedded.postgres import EmbeddedPostgres
 from services.registry.pages.sessions import Sessions
-from services.token.keys import generate
 from shared.config import Settings
 from shared.postgres import connect, create_pool
-from shared.service_credential import load_or_create
 
 PATHS = (
     "/my-user",
@@ -53,13 +51,7 @@ async def _main(count: int, rounds: int) -> None:
         var = Path(folder)
         async with EmbeddedPostgres(var) as postgres:
             await furnish(postgres.dsn, count)
-            load_or_create(var / "service_credential")
-            settings = Settings(var=var)
-            generate(
-                settings.in_var(settings.token.private_key),
-                settings.in_var(settings.token.public_key),
-                "RS256",
-            )
+            make_credentials(Settings(var=var))
             token, user_id = await _session(postgres.dsn)
             where = House(var, postgres.dsn, "", user_id)
             port, token_port = free_port(), free_port()

@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench.house import free_port
+from bench.house import free_port, make_credentials
 from bench.load import wait_until_ready
-from services.token.keys import Algorithm, generate
+from services.token.keys import Algorithm
 from services.token.projection import Projection
 from shared.clients import ClientRecord, SecretRecord, SnapshotHead
 from shared.config import Settings
 from shared.credentials import digest_of, new_client_id, new_client_secret
-from shared.service_credential import load_or_create
 
 SERVER_CORE = "0"
 AUDIENCE = "https://api.example"
@@ -29,12 +28,7 @@ def prepare(var: Path, algorithm: Algorithm, *, clients: int = CLIENTS) -> list[
     """Make what a token service needs under `var`; return forms of requests."""
     var.mkdir(exist_ok=True)
     settings = Settings(var=var)
-    generate(
-        settings.in_var(settings.token.private_key),
-        settings.in_var(settings.token.public_key),
-        algorithm,
-    )
-    load_or_create(settings.in_var(settings.internal.credential_file))
+    make_credentials(settings, algorithm)
     secrets = {new_client_id(): new_client_secret() for _ in range(clients)}
 
     async def records() -> AsyncIterator[ClientRecord]:

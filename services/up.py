@@ -2,8 +2,8 @@
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,22 +114,16 @@ def _make_keys(settings: Settings) -> None:
         signing_keys.generate(private, public, "RS256")
 
 
-class _alone:  # noqa: N801 - used like a function
+@contextmanager
+def _alone(var: Path) -> Iterator[None]:
     """Hold the state folder for this process. Raises StartFailed when another one has it."""
-
-    def __init__(self, var: Path) -> None:
-        self._file = (var / "up.lock").open("a")
-        self._var = var
-
-    def __enter__(self) -> None:
+    with (var / "up.lock").open("a") as lock:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            message = f"another `oauthapps up` runs with {self._var}; end it, or choose --var DIR"
+            message = f"another `oauthapps up` runs with {var}; end it, or choose --var DIR"
             raise StartFailed(message) from None
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+        yield
 
 
 @asynccontextmanager

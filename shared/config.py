@@ -149,8 +149,8 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_check_origin)], ...], AfterValidator(_check_origins)
 ]
-# Parts of letters, digits and hyphens, with dots between them.
-Label = Annotated[
+# Labels of letters, digits, hyphens and underscores, with dots between them.
+DnsName = Annotated[
     str, Field(max_length=253, pattern=r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*$")
 ]
 HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")]
@@ -316,8 +316,8 @@ class Smtp(Section):
 class Dkim(Section):
     """How mail is signed (RFC 6376); without a selector it is not. No domain is the sender's."""
 
-    selector: Label | None = None
-    domain: Label | None = None
+    selector: DnsName | None = None
+    domain: DnsName | None = None
     private_key_file: Path | None = None
 
 
@@ -331,7 +331,7 @@ class Notifier(Section):
     sender_address: str = "oauthapps@localhost"
     sender_name: str = "OAuth Applications"
     message_id_domain: str = "oauthapps.localhost"
-    list_id: Label | None = None
+    list_id: DnsName | None = None
     dkim: Dkim = Dkim()
     smtp: Smtp = Smtp()
     senders: int = Field(default=2, ge=1, le=64)

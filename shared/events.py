@@ -10,7 +10,7 @@ Fields may be added with a default. None is renamed, retyped or removed without 
 
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 DeactivationReason = Literal["requested", "owner_disabled", "organization_disabled"]
 
@@ -159,6 +159,6 @@ class PrivateData:
 NO_PRIVATE_DATA = PrivateData()
 
 
-def subject_of(event: ApplicationEvent) -> dict[str, str]:
+def subject_of(event: ApplicationEvent) -> dict[str, Any]:
     """Return the fields that every event of one application repeats."""
     return {one.name: getattr(event, one.name) for one in fields(ApplicationEvent)}

@@ -55,6 +55,8 @@ TRANSIENT_ERRORS = (
     asyncpg.DiskFullError,
     asyncpg.QueryCanceledError,
 )
+# These, and whatever else Postgres refuses, such as to write while it is a standby.
+POSTGRES_ERRORS = (*TRANSIENT_ERRORS, asyncpg.PostgresError)
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

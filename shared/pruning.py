@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import asyncpg
-
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS
+from shared.postgres import POSTGRES_ERRORS
 
 log = get_logger(__name__)
 
@@ -19,6 +17,6 @@ async def prune_forever(
         try:
             while await prune() == batch:
                 pass
-        except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
+        except POSTGRES_ERRORS as error:
             log.warning("not pruned", what=what, reason=type(error).__name__)
         await asyncio.sleep(seconds)

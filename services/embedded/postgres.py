@@ -12,10 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import asyncpg
-
 from services.embedded.child import account_for, start_child
-from shared.postgres import DATA_FOLDER, TRANSIENT_ERRORS, DatabaseError, connect, running_dsn
+from shared.postgres import DATA_FOLDER, POSTGRES_ERRORS, DatabaseError, connect, running_dsn
 
 START_SECONDS = 30.0
 STOP_SECONDS = 2.0
@@ -285,6 +283,6 @@ async def _ensure_database(dsn: str) -> None:
                 await connection.execute(f"CREATE DATABASE {DATABASE}")
         finally:
             await connection.close()
-    except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+    except POSTGRES_ERRORS as error:
         message = f"Postgres started but refuses ({type(error).__name__}); start again"
         raise EmbeddedPostgresError(message) from None

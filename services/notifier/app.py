@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.resources import files
 
-import asyncpg
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,7 +29,7 @@ from shared.garbage import settle
 from shared.health import Check, NotReady, examine
 from shared.logs import configure
 from shared.postgres import (
-    TRANSIENT_ERRORS,
+    POSTGRES_ERRORS,
     DatabaseError,
     Pool,
     create_pool,
@@ -199,7 +198,7 @@ async def _check_database(pool: Pool) -> None:
         await require_migrated(pool, SCHEMA, MIGRATIONS)
     except DatabaseError as error:
         raise NotReady(str(error)) from None
-    except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+    except POSTGRES_ERRORS as error:
         message = f"Postgres does not answer ({type(error).__name__})"
         raise NotReady(message) from None
 

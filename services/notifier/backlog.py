@@ -2,11 +2,10 @@
 
 import asyncio
 
-import asyncpg
 from prometheus_client import Gauge
 
 from services.notifier.deliveries import Deliveries
-from shared.postgres import TRANSIENT_ERRORS
+from shared.postgres import POSTGRES_ERRORS
 
 OBSERVE_SECONDS = 5.0
 # Finished deliveries are counted as they finish: their table is not counted again and again.
@@ -23,7 +22,7 @@ async def observe(deliveries: Deliveries) -> None:
     while True:
         try:
             counts, oldest = await deliveries.backlog()
-        except (*TRANSIENT_ERRORS, asyncpg.PostgresError):
+        except POSTGRES_ERRORS:
             # Told by `/readyz`; the last figures stand.
             pass
         else:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Annotated, Any, TypeVar, get_args
 
-import asyncpg
 import typer
 
 from services.notifier.app import DATABASE_SETTING, MIGRATIONS, SCHEMA, create_app
@@ -19,7 +18,7 @@ from shared.console import fail, show, show_one
 from shared.failures import PermanentFailure, TransientFailure
 from shared.moments import parse_moment
 from shared.postgres import (
-    TRANSIENT_ERRORS,
+    POSTGRES_ERRORS,
     DatabaseError,
     create_pool,
     dsn_of,
@@ -204,6 +203,6 @@ def _run(
         return asyncio.run(with_deliveries())
     except (DatabaseError, LookupError) as error:
         fail(f"{error}{remedy}")
-    except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+    except POSTGRES_ERRORS as error:
         reason = f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}"
         fail(f"{reason}{remedy}")

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import asyncpg
 import msgspec
@@ -68,7 +68,7 @@ class Filter:
 class Place(NamedTuple):
     """Where a page ended: its last delivery."""
 
-    created_at: datetime
+    created_at: Annotated[datetime, msgspec.Meta(tz=True)]
     id: uuid.UUID
 
 
@@ -134,17 +134,20 @@ class Deliveries:
         if rows:
             await connection.executemany(_RECORD, rows)
 
-    async def fan_out(self, claim: Claim, user_ids: Sequence[str], *, domain: str) -> None:
+    async def fan_out(
+        self, claim: Claim, user_ids: Sequence[str], *, message_id_domain: str
+    ) -> None:
         """Record a delivery for each of the people that a claimed one stands for.
 
         Again, after a crash, it records those that are not there yet.
         """
         row = await self._pool.fetchrow(_OF_WHAT, claim.id)
         if row is not None:
-            ids = [
-                message_id_of(row["event_id"], row["rule"], one, domain=domain) for one in user_ids
+            message_ids = [
+                message_id_of(row["event_id"], row["rule"], one, domain=message_id_domain)
+                for one in user_ids
             ]
-            await self._pool.execute(_FAN_OUT, claim.id, list(user_ids), ids)
+            await self._pool.execute(_FAN_OUT, claim.id, list(user_ids), message_ids)
 
     async def claim(self, owner: uuid.UUID, lease: timedelta) -> Claim | None:
         """Return what has waited longest, for this owner alone until the lease ends."""
@@ -183,10 +186,6 @@ class Deliveries:
             (float(row["oldest"]) for row in rows if row["state"] != "parked"), default=0.0
         )
 
-    async def newest(self, state: State | None, limit: int) -> list[dict[str, Any]]:
-        """Return deliveries, in a state or in all, the newest first."""
-        return await self.page(Filter(state=state), limit)
-
     async def page(
         self, wanted: Filter, limit: int, *, after: Place | None = None
     ) -> list[dict[str, Any]]:
@@ -217,7 +216,7 @@ class Deliveries:
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(_PRUNING_LOCK):
                 return 0
-            return int((await connection.execute(_PRUNE, keep, batch)).rpartition(" ")[2])
+            return _count(await connection.execute(_PRUNE, keep, batch))
 
     async def forget(self, recipient: str) -> int:
         """Send nothing more to a person, and keep no words about them; return what was withheld.
@@ -225,7 +224,7 @@ class Deliveries:
         What is being sent just now ends as it ends; tried again, it finds a disabled user.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            withheld = int((await connection.execute(_WITHHOLD, recipient)).rpartition(" ")[2])
+            withheld = _count(await connection.execute(_WITHHOLD, recipient))
             await connection.execute(_BLANK, recipient)
             await connection.execute(_BLANK_ADDRESSES, recipient)
         return withheld
@@ -272,8 +271,13 @@ def _page_statement(wanted: Filter, after: Place | None) -> str:
     )
 
 
+def _count(tag: str) -> int:
+    """Return how many rows a statement changed, of what Postgres says of it: `UPDATE 3`."""
+    return int(tag.rpartition(" ")[2])
+
+
 def _changed(tag: str) -> bool:
-    return tag == "UPDATE 1"
+    return _count(tag) == 1
 
 
 def _row(row: asyncpg.Record) -> dict[str, Any]:

@@ -79,9 +79,12 @@ def _matters(envelope: Envelope) -> bool:
     match envelope.event:
         case ApplicationCreated() as event:
             return event.expires_at is not None or event.secret.expires_at is not None
-        case ApplicationUpdated() | ApplicationSecretRotated():
-            return True
-        case ApplicationSecretRevoked() | ApplicationDeleted():
+        case (
+            ApplicationUpdated()
+            | ApplicationSecretRotated()
+            | ApplicationSecretRevoked()
+            | ApplicationDeleted()
+        ):
             return True
         case _:
             return False

@@ -14,6 +14,7 @@ from shared.events import (
     ApplicationUpdated,
     Event,
     SecretFacts,
+    subject_of,
 )
 
 
@@ -82,11 +83,7 @@ def _given(event: ApplicationEvent, named: str, hint: str, end: datetime, time: 
         hint=hint,
         expires_at=end,
         known_since=time,
-        application_id=event.application_id,
-        client_id=event.client_id,
-        organization_id=event.organization_id,
-        owner_id=event.owner_id,
-        name=event.name,
+        **subject_of(event),
     )
 
 

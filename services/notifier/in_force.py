@@ -14,9 +14,10 @@ from prometheus_client import Counter, Gauge
 
 from services.notifier import samples
 from services.notifier.domain import Context, Rule
-from services.notifier.library import Library, read_sources
+from services.notifier.library import Library
 from services.notifier.rendering import VARIABLES, Letterhead, Renderer, require_sender, try_out
 from services.notifier.rules import parse_rules, refusal
+from services.notifier.template_files import read_sources
 from shared.config import ConfigurationError, Settings, load
 from shared.logs import get_logger
 

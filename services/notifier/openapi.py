@@ -19,7 +19,7 @@ from services.notifier.rest import (
     NotificationView,
 )
 from shared.config import Settings
-from shared.problem import PROBLEM_MEDIA_TYPE
+from shared.problem import PROBLEM_MEDIA_TYPE, PROBLEM_SCHEMA
 from shared.web import json_response
 
 _SCHEMAS = "#/components/schemas/"
@@ -73,7 +73,7 @@ def document(settings: Settings) -> dict[str, Any]:
             },
         },
         "components": {
-            "schemas": {**schemas, "Problem": _PROBLEM},
+            "schemas": {**schemas, "Problem": PROBLEM_SCHEMA},
             "securitySchemes": {"oauth2": {"type": "oauth2", "flows": {"clientCredentials": flow}}},
         },
     }
@@ -101,17 +101,3 @@ def _operation(
             **{str(status): refusal for status in sorted({401, 403, 503, *refusals})},
         },
     }
-
-
-_PROBLEM = {
-    "type": "object",
-    "description": "What is wrong and what to do (RFC 9457).",
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {"type": "array", "items": {"type": "object"}},
-    },
-    "required": ["type", "title", "status", "detail"],
-}

@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
+from itertools import product
 from typing import Any, Literal
 
 from services.notifier import samples
 from services.notifier.domain import USER, Context, Fact, Rule, as_of_today, one_line
 from services.notifier.headers import WIRE
-from services.notifier.library import CannotRender, Library, TemplateRefused, tag_of
+from services.notifier.library import CannotRender, Library, tag_of
+from services.notifier.template_files import TemplateRefused
 from services.notifier.wording import wording_locale
 from shared.feed_client import Recipient
 
@@ -167,19 +169,19 @@ def try_out(renderer: Renderer, rules: Iterable[Rule]) -> None:
     about: dict[str, list[type[Fact]]] = {one: [] for one in renderer.library.templates}
     for rule in rules:
         about[rule.template].append(rule.about)
+    readers = [
+        samples.reader(locale=locale, is_owner=is_owner)
+        for locale in renderer.library.locales
+        for is_owner in (True, False)
+    ]
     for template, facts in about.items():
-        for context in samples.contexts_for(facts):
-            for locale in renderer.library.locales:
-                for is_owner in (True, False):
-                    reader = samples.reader(locale=locale, is_owner=is_owner)
-                    try:
-                        renderer.parts(
-                            template, context, reader, date=samples.MOMENT, names=samples.NAMES
-                        )
-                    except CannotRender as error:
-                        told = ", ".join(sorted({one.__name__ for one in facts}))
-                        message = f"{error}" + (f" (tried with {told})" if told else "")
-                        raise TemplateRefused(message) from None
+        for context, reader in product(samples.contexts_for(facts), readers):
+            try:
+                renderer.parts(template, context, reader, date=samples.MOMENT, names=samples.NAMES)
+            except CannotRender as error:
+                told = ", ".join(sorted({one.__name__ for one in facts}))
+                message = f"{error} (tried with {told})" if told else str(error)
+                raise TemplateRefused(message) from None
 
 
 def require_sender(letterhead: Letterhead) -> None:

@@ -5,15 +5,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, get_args
 
-import asyncpg
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
 from services.notifier.deliveries import Deliveries, Filter, Place, State
-from shared.cursors import InvalidCursor, cursor_of, place_of
-from shared.postgres import TRANSIENT_ERRORS
+from shared.cursors import cursor_of, place_of
+from shared.postgres import POSTGRES_ERRORS
 from shared.problem import Problem
 from shared.queries import (
     ID_OR_ANY,
@@ -96,15 +95,12 @@ class NotificationsApi:
         limit = limit_of(query)
         cursor = query.get("cursor")
         after = None if cursor is None else place_of(cursor, wanted, Place)
-        if after is not None and after.created_at.tzinfo is None:
-            raise InvalidCursor("Give a next_cursor of this list, or none.")
         rows = await self._deliveries.page(wanted, limit + 1, after=after)
         items = [view_of(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        place = (items[-1].created_at, items[-1].id) if more else None
-        return json_response(
-            NotificationPage(items=items, next_cursor=cursor_of(wanted, place) if more else None)
-        )
+        next_cursor = None
+        if len(rows) > limit:
+            next_cursor = cursor_of(wanted, (items[-1].created_at, items[-1].id))
+        return json_response(NotificationPage(items=items, next_cursor=next_cursor))
 
     async def show_notification(self, request: Request) -> Response:
         """Return one notification."""
@@ -177,7 +173,7 @@ def _guarded(
     async def guarded(request: Request) -> Response:
         try:
             return await handler(request)
-        except (*TRANSIENT_ERRORS, asyncpg.PostgresError):
+        except POSTGRES_ERRORS:
             raise Problem(
                 503,
                 "The notifier's database does not answer at the moment. Please try again.",

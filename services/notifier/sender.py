@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Awaitable
 from typing import Protocol
 
-import asyncpg
 from prometheus_client import Counter
 
 from services.notifier.attempt import Attempt, Recipients
@@ -18,7 +17,7 @@ from services.notifier.rendering import Renderer
 from services.notifier.smtp import Mailer
 from shared.config import Notifier as Settings
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS
+from shared.postgres import POSTGRES_ERRORS
 
 POLL_SECONDS = 1.0
 DATABASE_PAUSE_SECONDS = 1.0
@@ -28,7 +27,6 @@ END_SECONDS = 0.7
 IDLE_SECONDS = 30.0
 # What is left of a lease to note the outcome before somebody else begins.
 SENDING_SHARE_OF_LEASE = 0.9
-_DATABASE_ERRORS = (*TRANSIENT_ERRORS, asyncpg.PostgresError)
 log = get_logger(__name__)
 
 ATTEMPTS = Counter(
@@ -83,7 +81,7 @@ class Senders:
         """Tell those who administer now: they change, and the log does not say so."""
         found = await self._organizations.administrators(organization_id)
         domain = self._settings.message_id_domain
-        await self._deliveries.fan_out(claim, found, domain=domain)
+        await self._deliveries.fan_out(claim, found, message_id_domain=domain)
         self.wake()
         return len(found)
 
@@ -148,7 +146,7 @@ class Sender:
             if claim is None:
                 claim = await self._deliveries.claim(self._owner, self._lease)
             self._may_hold = False
-        except _DATABASE_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             log.warning("sender: database does not answer", reason=type(error).__name__)
             await asyncio.sleep(DATABASE_PAUSE_SECONDS)
             return None
@@ -158,7 +156,7 @@ class Sender:
         """Attempt a delivery and note how it ended; return the next one if it came with that."""
         try:
             return await self._handle(claim)
-        except _DATABASE_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             log.warning("sender: database does not answer", reason=type(error).__name__)
         except Exception:
             # One delivery that surprises us must not end the sending of all others.
@@ -211,7 +209,7 @@ class Sender:
         )
         try:
             kept, following = await self._deliveries.settle_and_claim(claim, verdict, self._lease)
-        except _DATABASE_ERRORS:
+        except POSTGRES_ERRORS:
             kept, following = await self._note_again(claim, verdict, lease_ends)
         if not kept:
             LEASES_LOST.inc()
@@ -242,7 +240,7 @@ class Sender:
                     # It was, and so we may hold the next one.
                     return True, held
                 return await self._deliveries.settle(claim, verdict), None
-            except _DATABASE_ERRORS:
+            except POSTGRES_ERRORS:
                 if _now() > lease_ends:
                     raise
 
@@ -259,7 +257,7 @@ class Sender:
                 await self._mailer.close()
                 if not self._unnoted:
                     await self._deliveries.let_go(self._owner)
-        except _DATABASE_ERRORS as error:
+        except POSTGRES_ERRORS as error:
             # Then the lease runs out, and somebody else takes over.
             log.warning("sender: a delivery was not given back", reason=type(error).__name__)
 

@@ -4,13 +4,14 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import structs
+
 from services.notifier import samples
 from services.notifier.in_force import InForce
 from services.notifier.library import CannotRender
 from services.notifier.outgoing import Outgoing
 from services.notifier.smtp import Mailer
 from shared.config import Settings
-from shared.feed_client import Recipient
 
 
 async def send_sample(settings: Settings, *, to: str, template: str, locale: str) -> dict[str, Any]:
@@ -23,8 +24,7 @@ async def send_sample(settings: Settings, *, to: str, template: str, locale: str
     if template not in renderer.library.templates:
         there_are = ", ".join(renderer.library.templates)
         raise CannotRender(f"there is no template {template}; choose from: {there_are}")
-    reader = samples.reader(locale=locale)
-    recipient = Recipient(id=reader.id, email=to, name=reader.name, locale=locale, active=True)
+    recipient = structs.replace(samples.reader(locale=locale), email=to)
     sender = settings.notifier
     message = renderer.render(
         template,

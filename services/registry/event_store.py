@@ -24,7 +24,7 @@ from shared.envelope import Envelope, Metadata, as_of_today, decode_event
 from shared.events import NO_PRIVATE_DATA, Event
 from shared.failures import TransientFailure
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS, Connection, Pool, connect
+from shared.postgres import POSTGRES_ERRORS, TRANSIENT_ERRORS, Connection, Pool, connect
 from shared.tasks import end
 from shared.upcasters import version_of
 
@@ -260,7 +260,7 @@ class EventStore:
                 while True:
                     try:
                         await self._look_up(batch)
-                    except (asyncpg.PostgresError, *TRANSIENT_ERRORS):
+                    except POSTGRES_ERRORS:
                         # Also one that is up and refuses us: the writer must outlive it.
                         await self._disconnect()
                         await asyncio.sleep(0.1)

@@ -9,14 +9,13 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-import asyncpg
 from starlette.requests import Request
 
 from services.registry.feed import Feed
 from shared.envelope import Envelope, encode_json, to_cloudevent
 from shared.failures import TransientFailure
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS
+from shared.postgres import POSTGRES_ERRORS
 from shared.problem import Problem
 from shared.queries import LOG_LIMIT
 
@@ -108,7 +107,7 @@ class EventStreams:
                     after = envelope.position
                 if not page.envelopes:
                     yield b": still here\n\n"
-        except (Problem, TransientFailure, asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
+        except (Problem, TransientFailure, *POSTGRES_ERRORS) as error:
             # Whoever is still allowed comes again, and goes on where this one ends.
             log.info("event stream ended", reason=type(error).__name__)
         finally:

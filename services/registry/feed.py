@@ -14,7 +14,7 @@ from shared.clients import SnapshotHead
 from shared.envelope import Page, decode_page, encode_json
 from shared.feed_client import SNAPSHOT_END
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS, Pool, connect
+from shared.postgres import POSTGRES_ERRORS, Pool, connect
 
 # Without a wake-up (a LISTEN connection can die in silence) new events are seen this late at worst.
 POLL_SECONDS = 1.0
@@ -115,7 +115,7 @@ async def listen(dsn: str, wakeup: Callable[[], None]) -> None:
     while True:
         try:
             connection = await connect(dsn)
-        except (*TRANSIENT_ERRORS, asyncpg.PostgresError):
+        except POSTGRES_ERRORS:
             # Also one that is up and refuses us, as in a failover or while it is being restored.
             await asyncio.sleep(RECONNECT_SECONDS)
             continue
@@ -125,7 +125,7 @@ async def listen(dsn: str, wakeup: Callable[[], None]) -> None:
                 await asyncio.sleep(RECONNECT_SECONDS)
                 # Found dead here rather than never.
                 await connection.execute("SELECT 1")
-        except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+        except POSTGRES_ERRORS as error:
             log.warning("wake-up connection lost", reason=type(error).__name__)
         finally:
             connection.terminate()

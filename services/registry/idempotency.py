@@ -11,7 +11,6 @@ import asyncio
 import math
 from dataclasses import dataclass, replace
 
-import asyncpg
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,7 +30,7 @@ from services.registry.operations import Operation
 from services.registry.recovery import AlreadyDone, Recovery
 from services.registry.refusals import try_again
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS
+from shared.postgres import POSTGRES_ERRORS
 from shared.problem import Problem
 from shared.web import read_body
 
@@ -171,7 +170,7 @@ class Idempotency:
                 await self._answers.release(claim)
             else:
                 await self._answers.keep(claim, attempt.derived.seal(_packed(response)))
-        except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
+        except POSTGRES_ERRORS as error:
             log.warning("idempotency record not updated", reason=type(error).__name__)
 
 

@@ -25,7 +25,7 @@ from shared.usage import FirstUses, UsageReport
 from shared.web import json_response, read_body
 
 LIMIT = 10_000
-RECIPIENTS = 100
+MOST_RECIPIENTS = 100
 WAIT_SECONDS = 60.0
 REPORT_BYTES = 1_000_000
 REVOCATION_BYTES = 4096
@@ -104,8 +104,8 @@ class InternalApi:
         """Return whom to write to, of the users with one of these ids."""
         self._authenticate(request)
         asked = request.query_params.getlist("id")
-        if len(asked) > RECIPIENTS:
-            raise Problem(400, f"Ask for at most {RECIPIENTS} users at once.")
+        if len(asked) > MOST_RECIPIENTS:
+            raise Problem(400, f"Ask for at most {MOST_RECIPIENTS} users at once.")
         found = await self._directory.recipients(asked)
         return json_response(found, headers={"Cache-Control": "no-store"})
 

@@ -9,10 +9,8 @@ import asyncio
 import unicodedata
 from itertools import islice
 
-import asyncpg
-
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS, Pool
+from shared.postgres import POSTGRES_ERRORS, Pool
 
 PART = 3
 KEY_LIMIT = 255
@@ -68,7 +66,7 @@ async def tidy(pool: Pool) -> None:
         await asyncio.sleep(TIDY_SECONDS)
         try:
             await pool.execute(_TIDY)
-        except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
+        except POSTGRES_ERRORS as error:
             # Nothing is lost: searches read the pending entries too, only more slowly.
             log.warning("search index not tidied", reason=type(error).__name__)
 

@@ -9,7 +9,7 @@ import msgspec
 from services.registry.keyed_requests import HEADER, PATTERN
 from services.registry.operations import CLOUDEVENTS, HISTORY, NOTHING, Operation
 from shared.config import Settings
-from shared.problem import PROBLEM_MEDIA_TYPE
+from shared.problem import PROBLEM_MEDIA_TYPE, PROBLEM_SCHEMA
 
 _SCHEMAS = "#/components/schemas/"
 
@@ -131,29 +131,6 @@ def _refusal(status: int) -> dict[str, Any]:
     }
 
 
-_PROBLEM = {
-    "type": "object",
-    "description": "What is wrong and what to do (RFC 9457).",
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "detail": {"type": "string"},
-                    "pointer": {"type": "string", "description": "JSON Pointer into the body"},
-                    "parameter": {"type": "string"},
-                },
-                "required": ["detail"],
-            },
-        },
-    },
-    "required": ["type", "title", "status", "detail"],
-}
 _FACT = {
     "type": "object",
     "properties": {
@@ -169,7 +146,7 @@ _FACT = {
     "required": ["id", "type", "time", "position", "version", "actor", "by", "data"],
 }
 _COMPONENTS = {
-    "Problem": _PROBLEM,
+    "Problem": PROBLEM_SCHEMA,
     HISTORY: {
         "type": "object",
         "properties": {

@@ -6,11 +6,9 @@ Until all have it, the organization keeps the names it had, and lists look under
 import asyncio
 import uuid
 
-import asyncpg
-
 from services.registry.event_store import LOCK_LOG_TO_WRITE
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS, Pool
+from shared.postgres import POSTGRES_ERRORS, Pool
 
 WATCH_SECONDS = 1.0
 # Applications that are changed under the log's lock at a time.
@@ -46,7 +44,7 @@ async def copy_names_forever(pool: Pool) -> None:
     while True:
         try:
             await copy_names(pool)
-        except (asyncpg.PostgresError, *TRANSIENT_ERRORS) as error:
+        except POSTGRES_ERRORS as error:
             log.warning("organization's name not copied", reason=type(error).__name__)
         await asyncio.sleep(WATCH_SECONDS)
 

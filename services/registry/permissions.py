@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 EVENTS_READ = "events:read"
 # What is seen or done with these knows no organizations.
-OVER_ALL = frozenset({EVENTS_READ, "notifications:read", "notifications:write"})
+GLOBAL_SCOPES = frozenset({EVENTS_READ, "notifications:read", "notifications:write"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ def may_grant(actor: Actor, scope: str, *, administrators_only: bool) -> bool:
 
     The feed and the mail are of all organizations: whoever opens them must rule over all.
     """
-    if scope in OVER_ALL:
+    if scope in GLOBAL_SCOPES:
         return actor.administrator and actor.has_global_access
     return actor.administrator or not administrators_only
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from services.registry.directory import User
 from services.registry.domain import KEEP, RegistryError, UpdateApplication
-from services.registry.permissions import OVER_ALL, may_grant
+from services.registry.permissions import GLOBAL_SCOPES, may_grant
 from services.registry.views import ApplicationView
 from shared.config import Settings
 
@@ -41,7 +41,7 @@ def grantable(
 
 
 def _whose(scope: str) -> str:
-    if scope in OVER_ALL:
+    if scope in GLOBAL_SCOPES:
         return "Only an administrator with global access may give this scope."
     return "Only an administrator may give this scope."
 

@@ -8,8 +8,6 @@ import asyncio
 import uuid
 from collections.abc import Callable
 
-import asyncpg
-
 from services.registry.clock import now
 from services.registry.domain import DeactivateApplication, RegistryError
 from services.registry.event_store import EventStore
@@ -17,10 +15,10 @@ from services.registry.handlers import Context, change_applications
 from services.registry.views import ApplicationViews
 from shared.failures import TransientFailure
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS
+from shared.postgres import POSTGRES_ERRORS
 
 WATCH_SECONDS = 30.0
-_FAILURES = (RegistryError, TransientFailure, asyncpg.PostgresError, *TRANSIENT_ERRORS)
+_FAILURES = (RegistryError, TransientFailure, *POSTGRES_ERRORS)
 log = get_logger(__name__)
 
 

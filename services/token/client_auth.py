@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hmac import compare_digest
 
+import msgspec
+
 from services.token.assertions import ASSERTION_TYPE
 from services.token.errors import InvalidClient, InvalidRequest
 from services.token.parameters import Parameters, form_decode
@@ -20,16 +22,19 @@ FindClient = Callable[[str], ClientRecord | None]
 CatchUp = Callable[[], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True, gc=False):
     """What a client presents. `digest` is the secret's, as it is compared and remembered."""
 
     client_id: str
-    client_secret: str = field(repr=False)
-    digest: str = field(init=False, repr=False)
+    client_secret: str
+    digest: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", digest_of(self.client_secret))
+        msgspec.structs.force_setattr(self, "digest", digest_of(self.client_secret))
+
+    def __repr__(self) -> str:
+        """Leave the secret out of every log line and traceback."""
+        return f"Credentials(client_id={self.client_id!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,7 @@ class Assertion:
     token: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticated:
+class Authenticated(msgspec.Struct, frozen=True, gc=False):
     """A client, and which of its secrets it has presented."""
 
     client: ClientRecord
@@ -54,9 +58,10 @@ def presented(authorization: str | None, parameters: Parameters) -> Credentials 
         parameters.get("client_assertion"),
         parameters.get("client_assertion_type"),
     )
-    if sum(one is not None for one in (authorization, body_secret, assertion or kind)) > 1:
+    is_signed = assertion is not None or kind is not None
+    if (authorization is not None) + (body_secret is not None) + is_signed > 1:
         raise InvalidRequest("Two ways of client authentication in one request.")
-    if assertion is not None or kind is not None:
+    if is_signed:
         if assertion is None or kind is None:
             raise InvalidRequest("client_assertion and client_assertion_type belong together.")
         if kind != ASSERTION_TYPE:

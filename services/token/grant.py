@@ -33,8 +33,9 @@ def granted_scope(asked: str | None, own: tuple[str, ...], known: frozenset[str]
         if own and not allowed:
             raise InvalidScope
         return " ".join(allowed)
-    wanted = set(asked.split(" ")) - {""}
-    if not wanted or not wanted.issubset(allowed):
+    wanted = set(asked.split(" "))
+    # Two spaces are no separator (section 3.3), and what is between them is nobody's scope.
+    if not wanted.issubset(allowed):
         raise InvalidScope
     return " ".join(scope for scope in allowed if scope in wanted)
 

@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from services.token.errors import InvalidRequest, UnsupportedMediaType
 
@@ -25,8 +26,7 @@ class _Members(list[tuple[str, object]]):
     """The members of a JSON object as they came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
+class Parameters(msgspec.Struct, frozen=True, gc=False):
     """What was sent: empty values are left out, unknown names are kept and ignored."""
 
     single: Mapping[str, str]

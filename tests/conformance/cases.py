@@ -261,11 +261,7 @@ BASIC = [
         REFUSED,
         "RFC 6749, 5.2: “no client authentication included” is `invalid_client`",
     ),
-    Case(
-        "a client_id alone",
-        lambda p: p.ask({**GRANT, "client_id": p.post.id}),
-        REFUSED,
-    ),
+    Case("a client_id alone", lambda p: p.ask({**GRANT, "client_id": p.post.id}), REFUSED),
     Case(
         "a client_secret alone",
         lambda p: p.ask({**GRANT, "client_secret": p.post.secret}),
@@ -303,7 +299,7 @@ PARAMETERS = [
     ),
     Case(
         "Basic and client_secret",
-        lambda p: p.by_basic({**p.by_post(client_id=p.basic.id)}),
+        lambda p: p.by_basic(p.by_post(client_id=p.basic.id)),
         MALFORMED,
     ),
     Case(
@@ -363,8 +359,8 @@ PARAMETERS = [
     Case(
         "two spaces between scopes",
         lambda p: p.by_basic({**GRANT, "scope": "events:read  applications:read"}),
-        GIVEN,
-        "RFC 6749, 3.3 has one space; two are forgiven",
+        "400 invalid_scope",
+        "RFC 6749, 3.3: one space",
     ),
     Case(
         "a scope of one space",
@@ -544,12 +540,7 @@ TOKENS = [
         "RFC 6749, 5.2",
     ),
     Case("revocation without a token", lambda p: p.by_basic({}, to="revoke"), MALFORMED),
-    Case(
-        "revocation of garbage",
-        lambda p: ending(p, "x.y.z"),
-        "200",
-        "",
-    ),
+    Case("revocation of garbage", lambda p: ending(p, "x.y.z"), "200"),
     Case(
         "revocation of another client's token",
         lambda p: ending(p, p.tokens["post"]),

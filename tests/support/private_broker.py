@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from services.embedded.child import bound_command, own_account
 from tests.support.eventually import eventually
 from tests.support.ports import answers, free_port
+from tests.support.private_server import require_running, started
 
 # The package's wrapper in /usr/sbin wants root, and then another user.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -154,6 +154,8 @@ class PrivateBroker:
                     *("-eval", f"N = '{self._node}', {CALLER}"),
                 ),
                 env=self._environment(),
+                # Where a crash leaves its dump.
+                cwd=self._home,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -202,25 +204,11 @@ class PrivateBroker:
 
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
         program = shutil.which(command[0]) or command[0]
-        with (self._home / "output").open("ab") as output:
-            return subprocess.Popen(
-                bound_command(
-                    (program, *command[1:]), account=own_account(), death_signal=signal.SIGKILL
-                ),
-                env=self._environment(),
-                cwd=self._home,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        return started(program, *command[1:], home=self._home, environment=self._environment())
 
     async def _is_ready(self) -> bool:
         assert self._server is not None
-        if self._server.poll() is not None:
-            said = (self._home / "output").read_text(errors="replace")
-            message = f"RabbitMQ ended at its start:\n{said}"
-            raise RuntimeError(message)
+        require_running(self._server, self._home)
         return await answers(self._port, AMQP_GREETING)
 
     async def _end(self, how: signal.Signals) -> None:

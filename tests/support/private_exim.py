@@ -3,7 +3,6 @@
 import grp
 import os
 import pwd
-import signal
 import subprocess
 import tempfile
 from email import message_from_bytes, policy
@@ -12,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from services.embedded.child import bound_command, own_account
 from tests.support.eventually import eventually
 from tests.support.ports import answers, free_port
+from tests.support.private_server import require_running, started
 
 SERVER = Path("/usr/sbin/exim4")
 START_SECONDS = 20.0
@@ -100,7 +99,10 @@ class PrivateExim:
         return [message_from_bytes(one, policy=policy.default) for one in self.taken]
 
     async def __aenter__(self) -> Self:
-        self._server = self._started()
+        environment = {"PATH": os.defpath, "LC_ALL": "C"}
+        self._server = started(
+            *(SERVER, "-C", self._configuration, "-bdf"), home=self._home, environment=environment
+        )
         try:
             await eventually(self._is_ready, START_SECONDS)
         except BaseException:
@@ -116,24 +118,9 @@ class PrivateExim:
     ) -> None:
         self._end()
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        command = (SERVER, "-C", self._configuration, "-bdf")
-        with (self._home / "output").open("ab") as output:
-            return subprocess.Popen(
-                bound_command(command, account=own_account(), death_signal=signal.SIGKILL),
-                env={"PATH": os.defpath, "LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
     async def _is_ready(self) -> bool:
         assert self._server is not None
-        if self._server.poll() is not None:
-            said = (self._home / "output").read_text(errors="replace")
-            message = f"Exim ended at its start:\n{said}"
-            raise RuntimeError(message)
+        require_running(self._server, self._home)
         return await answers(self.port)
 
     def _end(self) -> None:

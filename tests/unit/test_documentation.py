@@ -16,7 +16,7 @@ import yaml
 from services.__main__ import cli
 from services.registry.permissions import (
     EVENTS_READ,
-    OVER_ALL,
+    GLOBAL_SCOPES,
     Actor,
     Person,
     may_add_user,
@@ -306,7 +306,7 @@ PLACES = {
 SCOPES = {
     "with `administrators_only: false`": ("any", False),
     "with `administrators_only: true`": ("any", True),
-    ", ".join(f"`{one}`" for one in sorted(OVER_ALL)): (EVENTS_READ, True),
+    ", ".join(f"`{one}`" for one in sorted(GLOBAL_SCOPES)): (EVENTS_READ, True),
 }
 ROLES = [
     Actor(

@@ -8,7 +8,6 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import asyncpg
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,7 +24,7 @@ from services.registry.refusals import problem_of
 from shared.config import Settings
 from shared.failures import TransientFailure
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS
+from shared.postgres import POSTGRES_ERRORS
 from shared.problem import KEYS_MISSING, Problem
 from shared.resource_server import BearerVerifier, KeysUnavailable, NoSigningKeys
 
@@ -210,7 +209,7 @@ class Site:
                 problem = error
             case RegistryError() | TransientFailure() | KeysUnavailable():
                 problem = problem_of(error)
-            case _ if isinstance(error, (asyncpg.PostgresError, *TRANSIENT_ERRORS)):
+            case _ if isinstance(error, POSTGRES_ERRORS):
                 problem = problem_of(error)
             case _:
                 log.error("page failed", path=request.url.path, exc_info=error)

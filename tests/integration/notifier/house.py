@@ -1,14 +1,14 @@
 """The notifier's parts, put together for a test."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.notifier.app import MIGRATIONS, SCHEMA
-from services.notifier.deliveries import Deliveries
-from services.notifier.domain import notifications_for
+from services.notifier.deliveries import Deliveries, Filter
+from services.notifier.domain import Rule, notifications_for
 from services.notifier.intake import occurrence_of
 from services.notifier.sender import Senders
 from shared.config import Notifier
@@ -63,14 +63,17 @@ def settings(server: SmtpServer, **values: Any) -> Notifier:
 
 
 async def record(
-    deliveries: Deliveries, *envelopes: Envelope, oldest: datetime | None = None
+    deliveries: Deliveries,
+    *envelopes: Envelope,
+    rules: Sequence[Rule] = RULES,
+    oldest: datetime | None = None,
 ) -> None:
     """Record what events ask for, as the intake does."""
     await deliveries.record(
         [
             (one, told)
             for one in map(occurrence_of, envelopes)
-            for told in notifications_for(one, RULES)
+            for told in notifications_for(one, rules)
         ],
         Cursor(EPOCH, envelopes[-1].position),
         oldest=oldest or datetime.now(UTC) - timedelta(days=3),
@@ -88,7 +91,8 @@ async def sending(
     deliveries: Deliveries, directory: Directory, values: Notifier
 ) -> AsyncIterator[Senders]:
     """Run senders beside the block, and wake them once they wait."""
-    senders = Senders(values, deliveries, directory, renderer(), directory)
+    writes = renderer(sender_name=values.sender_name, sender_address=values.sender_address)
+    senders = Senders(values, deliveries, directory, writes, directory)
     async with background(senders.run()):
         await asyncio.sleep(0)
         yield senders
@@ -96,7 +100,7 @@ async def sending(
 
 async def only(deliveries: Deliveries) -> dict[str, Any]:
     """Return the one delivery there is."""
-    (row,) = await deliveries.newest(None, 10)
+    (row,) = await deliveries.page(Filter(), 10)
     return row
 
 

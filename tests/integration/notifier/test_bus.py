@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import aio_pika
 
-from services.notifier.deliveries import Deliveries
+from services.notifier.deliveries import Deliveries, Filter
 from services.notifier.intake import Intake
 from shared.bus import INTERNAL_EXCHANGE, Publisher, open_publisher
 from shared.config import Subscription
@@ -54,7 +54,7 @@ class Bus:
 
     async def told(self) -> list[str]:
         """Return the names of the applications that somebody is to hear of, in order."""
-        rows = await self._deliveries.newest(None, 100)
+        rows = await self._deliveries.page(Filter(), 100)
         return [row["context"]["application_name"] for row in sorted(rows, key=_position)]
 
     async def have_told(self, *names: str) -> bool:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from services.notifier.deliveries import Deliveries
+from services.notifier.deliveries import Deliveries, Filter
 from shared.config import Notifier
 from tests.integration.notifier.house import Directory, record, sending
 from tests.support.eventually import eventually
@@ -52,7 +52,7 @@ async def test_names_in_several_scripts_and_a_signature_arrive_whole(
             await eventually(lambda: len(exim.taken) == len(NAMES), 30)
             await eventually(lambda: _states(deliveries, sent=len(NAMES), parked=1))
 
-        (parked,) = await deliveries.newest("parked", 10)
+        (parked,) = await deliveries.page(Filter(state="parked"), 10)
         messages = {one["To"].addresses[0].username: one for one in exim.messages}
         raw = exim.taken
 
@@ -77,5 +77,5 @@ async def test_names_in_several_scripts_and_a_signature_arrive_whole(
 
 
 async def _states(deliveries: Deliveries, **expected: int) -> bool:
-    states = [row["state"] for row in await deliveries.newest(None, 100)]
+    states = [row["state"] for row in await deliveries.page(Filter(), 100)]
     return all(states.count(state) == count for state, count in expected.items())

@@ -2,14 +2,11 @@
 
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from services.notifier.deliveries import Deliveries
-from services.notifier.domain import notifications_for
-from services.notifier.intake import occurrence_of
-from shared.subscription import Cursor
-from tests.integration.notifier.house import DOMAIN, EPOCH, Directory, sending, settings
+from services.notifier.deliveries import Deliveries, Filter
+from tests.integration.notifier.house import DOMAIN, Directory, record, sending, settings
 from tests.support.eventually import eventually
 from tests.support.smtp_server import SmtpServer
 from tests.unit.notifier.factories import OWNER, RULES, application_created, envelope, recipient
@@ -22,18 +19,12 @@ async def record_for(deliveries: Deliveries, *recipients: str, locale: str = "en
     """Record what a rule with these recipients asks for; return the organization's id."""
     happened = envelope(1, application_created(name="CI"))
     rule = replace(RULES[0], recipients=recipients, locale=locale)
-    told = occurrence_of(happened)
-    await deliveries.record(
-        [(told, one) for one in notifications_for(told, [rule])],
-        Cursor(EPOCH, 1),
-        oldest=datetime.now(UTC) - timedelta(days=1),
-        message_id_domain=DOMAIN,
-    )
+    await record(deliveries, happened, rules=[rule])
     return happened.event.organization_id
 
 
 async def rows(deliveries: Deliveries) -> dict[str, dict[str, Any]]:
-    return {row["recipient"].partition(":")[0]: row for row in await deliveries.newest(None, 10)}
+    return {row["recipient"].partition(":")[0]: row for row in await deliveries.page(Filter(), 10)}
 
 
 def directory(organization: str, *administrators: str) -> Directory:
@@ -104,10 +95,10 @@ async def test_asked_again_after_a_crash_adds_whoever_is_missing(deliveries: Del
     await record_for(deliveries, "administrators")
     claim = await deliveries.claim(uuid.uuid4(), LEASE)
     assert claim is not None
-    await deliveries.fan_out(claim, [GRACE], domain=DOMAIN)
-    await deliveries.fan_out(claim, [GRACE, ALAN], domain=DOMAIN)
+    await deliveries.fan_out(claim, [GRACE], message_id_domain=DOMAIN)
+    await deliveries.fan_out(claim, [GRACE, ALAN], message_id_domain=DOMAIN)
 
-    found = await deliveries.newest(None, 10)
+    found = await deliveries.page(Filter(), 10)
     assert sorted(row["recipient"] for row in found if row["state"] == "due") == [GRACE, ALAN]
     assert {row["event_id"] for row in found} == {found[0]["event_id"]}
     assert {row["application_id"] for row in found} == {found[0]["application_id"]}
@@ -134,13 +125,7 @@ async def test_an_administrator_who_acts_is_named(
     """The owner reads who it was; the name is asked for, not kept."""
     happened = envelope(1, application_created())
     happened = replace(happened, metadata=replace(happened.metadata, actor=f"user:{GRACE}"))
-    told = occurrence_of(happened)
-    await deliveries.record(
-        [(told, one) for one in notifications_for(told, RULES)],
-        Cursor(EPOCH, 1),
-        oldest=datetime.now(UTC) - timedelta(days=1),
-        message_id_domain=DOMAIN,
-    )
+    await record(deliveries, happened)
     people = directory(happened.event.organization_id)
     async with sending(deliveries, people, settings(mail_server)):
         await eventually(lambda: len(mail_server.taken) == 2)
@@ -148,4 +133,4 @@ async def test_an_administrator_who_acts_is_named(
     to = {mail.recipients[0]: mail.content.decode() for mail in mail_server.taken}
     assert "    By: Grace\r\n" in to["ada@example.com"]
     assert "    Durch: Sie\r\n" in to["grace@example.com"]
-    assert all("Grace" not in str(row["context"]) for row in await deliveries.newest(None, 10))
+    assert all("Grace" not in str(row["context"]) for row in await deliveries.page(Filter(), 10))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from services.notifier.deliveries import Deliveries
+from services.notifier.deliveries import Deliveries, Filter
 from services.notifier.domain import Rule
 from services.notifier.first_uses import FirstUses
 from shared.feed_client import RegistryUnavailable
@@ -75,7 +75,7 @@ def first_uses(
 
 async def states(deliveries: Deliveries) -> dict[str, str]:
     """Return the state of every delivery, by its event's id."""
-    return {row["event_id"]: row["state"] for row in await deliveries.newest(None, 100)}
+    return {row["event_id"]: row["state"] for row in await deliveries.page(Filter(), 100)}
 
 
 async def test_the_owner_reads_from_where_the_application_was_used(
@@ -157,7 +157,7 @@ async def test_an_erased_owner_s_addresses_are_in_no_delivery(
 
     contexts = {
         (row["event_id"], row["recipient"]): row["context"].get("address")
-        for row in await deliveries.newest(None, 10)
+        for row in await deliveries.page(Filter(), 10)
     }
     assert contexts == {
         (mine.id, OWNER): None,

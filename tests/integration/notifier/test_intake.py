@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.notifier.deliveries import Deliveries
+from services.notifier.deliveries import Deliveries, Filter
 from services.notifier.expiries import Expiries
 from services.notifier.intake import INTAKE_LOCK, DeliveriesUnavailable, Intake, Recorder
 from services.notifier.reminders import Reminders
@@ -63,7 +63,7 @@ def intake(database_url: str, deliveries: Deliveries, log: Log) -> Intake:
 
 
 async def count(deliveries: Deliveries) -> int:
-    return len(await deliveries.newest(None, 100))
+    return len(await deliveries.page(Filter(), 100))
 
 
 async def test_the_same_events_twice_are_told_once(deliveries: Deliveries) -> None:
@@ -105,7 +105,7 @@ async def test_old_events_seen_for_the_first_time_are_expired(deliveries: Delive
     subscriber = recorder(deliveries)
     await subscriber.apply([old, envelope(2, application_created())], Cursor(EPOCH, 2))
 
-    states = sorted(row["state"] for row in await deliveries.newest(None, 10))
+    states = sorted(row["state"] for row in await deliveries.page(Filter(), 10))
     assert states == ["due", "expired"]
 
 

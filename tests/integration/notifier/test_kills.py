@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 
-from services.notifier.deliveries import Deliveries
+from services.notifier.deliveries import Deliveries, Filter
 from shared.postgres import Pool
 from tests.integration.notifier.house import Directory, record, sending, settings
 from tests.support.eventually import eventually
@@ -88,7 +88,7 @@ async def test_a_sender_killed_anywhere_leaves_one_mail_at_least(
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()[-3000:]
     before = [mail.message["Message-ID"] for mail in mail_server.taken]
-    left = await deliveries.newest("sending", MAILS)
+    left = await deliveries.page(Filter(state="sending"), MAILS)
     # The leases run out.
     await pool.execute(
         "UPDATE notifier.deliveries SET next_attempt_at = now() WHERE state = 'sending'"
@@ -97,7 +97,7 @@ async def test_a_sender_killed_anywhere_leaves_one_mail_at_least(
         await eventually(lambda: _all_sent(deliveries))
 
     ids = [mail.message["Message-ID"] for mail in mail_server.taken]
-    rows = {row["message_id"]: row for row in await deliveries.newest(None, MAILS)}
+    rows = {row["message_id"]: row for row in await deliveries.page(Filter(), MAILS)}
     twice = {one for one in ids if ids.count(one) > 1}
     # The last to be killed had noted its mail, and with that claimed the next one.
     assert len(before) == TWICE + 1
@@ -112,4 +112,4 @@ async def test_a_sender_killed_anywhere_leaves_one_mail_at_least(
 
 
 async def _all_sent(deliveries: Deliveries) -> bool:
-    return len(await deliveries.newest("sent", MAILS)) == MAILS
+    return len(await deliveries.page(Filter(state="sent"), MAILS)) == MAILS

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from services.notifier import sender
-from services.notifier.deliveries import Claim, Deliveries
+from services.notifier.deliveries import Claim, Deliveries, Filter
 from services.notifier.outcome import Verdict
 from shared.postgres import Pool
 from tests.integration.notifier.house import (
@@ -23,7 +23,7 @@ from tests.integration.notifier.house import (
 from tests.integration.notifier.test_deliveries import LEASE
 from tests.support.eventually import eventually
 from tests.support.smtp_server import SmtpServer
-from tests.unit.notifier.factories import application_created, envelope
+from tests.unit.notifier.factories import application_created, envelope, recipient
 
 KEEP = timedelta(days=90)
 T = TypeVar("T")
@@ -64,7 +64,7 @@ async def test_an_answer_of_the_database_that_is_lost_costs_no_lease_and_no_copy
     async with sending(forgetful, Directory(), settings(mail_server, lease="1h", senders=1)):
         await eventually(lambda: _count(forgetful, "sent", 2))
 
-    rows = await forgetful.newest(None, 10)
+    rows = await forgetful.page(Filter(), 10)
     assert [row["attempts"] for row in rows] == [1, 1]
     assert [row["unknown_outcomes"] for row in rows] == [0, 0]
     assert len(mail_server.taken) == 2
@@ -115,7 +115,7 @@ async def test_finished_deliveries_are_removed_in_time_and_others_stay(
         claim = await deliveries.claim(uuid.uuid4(), LEASE)
         assert claim is not None
         await deliveries.settle(claim, Verdict(state=verdict, reason=None))
-    young = (await deliveries.newest("sent", 1))[0]["id"]
+    young = (await deliveries.page(Filter(state="sent"), 1))[0]["id"]
     await pool.execute(
         "UPDATE notifier.deliveries SET created_at = created_at - $1::interval,"
         " finished_at = finished_at - $1::interval WHERE id <> $2",
@@ -128,7 +128,7 @@ async def test_finished_deliveries_are_removed_in_time_and_others_stay(
     batches = [await deliveries.prune(KEEP, 2) for _ in range(3)]
 
     assert (meanwhile, batches) == (0, [2, 1, 0])
-    left = await deliveries.newest(None, 10)
+    left = await deliveries.page(Filter(), 10)
     assert sorted(row["state"] for row in left) == ["due", "due", "due", "parked", "sent"]
 
 
@@ -165,12 +165,7 @@ async def test_a_name_cannot_become_a_header_or_another_recipient(
 ) -> None:
     """Nor can an application's."""
     await record_one(deliveries, name=f"CI\r\nBcc: {name}")
-    directory = Directory(
-        *(
-            type(one)(id=one.id, email=email, name=name, locale=one.locale, active=True)
-            for one in Directory().people.values()
-        )
-    )
+    directory = Directory(recipient(email=email, name=name))
     async with sending(deliveries, directory, settings(mail_server)):
         await eventually(lambda: _count(deliveries, "sent", 1))
 
@@ -190,16 +185,11 @@ async def test_an_address_that_is_none_is_parked_once_and_says_why(
 ) -> None:
     """One attempt, nothing on the wire, and nothing of the address in the reason."""
     await record_one(deliveries)
-    directory = Directory(
-        *(
-            type(one)(id=one.id, email=email, name=one.name, locale=one.locale, active=True)
-            for one in Directory().people.values()
-        )
-    )
+    directory = Directory(recipient(email=email))
     async with sending(deliveries, directory, settings(mail_server)):
         await eventually(lambda: _count(deliveries, "parked", 1))
 
-    (row,) = await deliveries.newest("parked", 1)
+    (row,) = await deliveries.page(Filter(state="parked"), 1)
     assert row["attempts"] == 1
     assert "address" in row["last_error"]
     assert not email or email not in row["last_error"]
@@ -207,5 +197,5 @@ async def test_an_address_that_is_none_is_parked_once_and_says_why(
 
 
 async def _count(deliveries: Deliveries, wanted: str, count: int) -> bool:
-    states = [row["state"] for row in await deliveries.newest(None, 100)]
+    states = [row["state"] for row in await deliveries.page(Filter(), 100)]
     return states.count(wanted) == count

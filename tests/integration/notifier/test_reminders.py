@@ -3,12 +3,11 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from services.notifier.app import MIGRATIONS, SCHEMA
-from services.notifier.deliveries import Deliveries
+from services.notifier.deliveries import Deliveries, Filter
 from services.notifier.expiries import Expiries
 from services.notifier.reminders import Reminders
 from shared.envelope import Envelope
@@ -36,7 +35,7 @@ def created(*, ends_in: timedelta, position: int = 1, age: timedelta = 30 * DAY)
 def rotation_of(one: Envelope, position: int) -> Envelope:
     event = one.event
     rotated = ApplicationSecretRotated(
-        **dict[str, Any](subject_of(event)),
+        **subject_of(event),
         secret=replace(application_created().secret, id="newer"),
         others_expire_at=NOW + DAY,
     )
@@ -56,7 +55,7 @@ def reminders(pool: Pool, deliveries: Deliveries) -> Reminders:
 
 async def warnings(deliveries: Deliveries) -> list[tuple[str, str]]:
     """Return event id and state of every warning that was recorded."""
-    rows = await deliveries.newest(None, 1000)
+    rows = await deliveries.page(Filter(), 1000)
     return sorted((r["event_id"], r["state"]) for r in rows if r["event_type"] == "SecretExpiring")
 
 
@@ -178,7 +177,7 @@ async def test_an_upgrade_reads_what_was_read_and_sends_no_mail_for_it(
         await migrate_to(database_url, len(MIGRATIONS))
         async with background(intake(database_url, deliveries, log).run()):
             await eventually(lambda: warnings(deliveries))
-            assert len(await deliveries.newest(None, 10)) == 1
+            assert len(await deliveries.page(Filter(), 10)) == 1
             # What comes from now on is told as ever.
             log.events.append(envelope(5, application_created()))
             await eventually(lambda: _counts(deliveries, 2))
@@ -195,13 +194,13 @@ async def test_a_version_that_is_still_running_is_caught_up_with(
         deliveries = Deliveries(pool)
         subscriber = recorder(deliveries)
         await subscriber.apply(read_by_an_older_version[:1], Cursor(EPOCH, 1))
-        told = len(await deliveries.newest(None, 10))
+        told = len(await deliveries.page(Filter(), 10))
         # As the other one does it.
         await deliveries.move_cursor(Cursor(EPOCH, 4))
 
         assert await subscriber.load_cursor() == Cursor(EPOCH, 1)
         await subscriber.apply(read_by_an_older_version[1:], Cursor(EPOCH, 4))
-        assert len(await deliveries.newest(None, 10)) == told
+        assert len(await deliveries.page(Filter(), 10)) == told
         assert await subscriber.load_cursor() == Cursor(EPOCH, 4)
 
 
@@ -214,4 +213,4 @@ async def migrate_to(database_url: str, number: int) -> None:
 
 
 async def _counts(deliveries: Deliveries, number: int) -> bool:
-    return len(await deliveries.newest(None, 10)) == number
+    return len(await deliveries.page(Filter(), 10)) == number

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.notifier.attempt import Attempt
-from services.notifier.deliveries import Claim, Deliveries
+from services.notifier.deliveries import Claim, Deliveries, Filter
 from services.notifier.outgoing import Outgoing
 from services.notifier.smtp import Mailer
 from shared.postgres import Pool
@@ -69,7 +69,7 @@ async def test_many_senders_of_two_processes_send_each_mail_once(
     values, directory = settings(mail_server, senders=4), Directory()
 
     async def all_sent() -> bool:
-        return {row["state"] for row in await deliveries.newest(None, 100)} == {"sent"}
+        return {row["state"] for row in await deliveries.page(Filter(), 100)} == {"sent"}
 
     async with sending(deliveries, directory, values), sending(deliveries, directory, values):
         await eventually(all_sent)

@@ -13,22 +13,17 @@ from typing import Any
 import pytest
 
 from tests.integration.registry.house import House
+from tests.support.command_line import Result, run_command
 
 
-async def run(
-    house: House, *arguments: str, given: str = "", **settings: str
-) -> "subprocess.CompletedProcess[str]":
+async def run(house: House, *arguments: str, given: str = "", **settings: str) -> Result:
     """Run the command line to its end."""
-    return await asyncio.to_thread(
-        lambda: subprocess.run(
-            [sys.executable, "-m", "services", *arguments],
-            env={**os.environ, "OAUTHAPPS_REGISTRY__DATABASE__URL": house.dsn, **settings},
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    )
+    return await run_command(arguments, environment_of(house, **settings), given=given)
+
+
+def environment_of(house: House, **settings: str) -> dict[str, str]:
+    """Return what a command is told of where the registry is."""
+    return {**os.environ, "OAUTHAPPS_REGISTRY__DATABASE__URL": house.dsn, **settings}
 
 
 async def printed(house: House, *arguments: str, given: str = "", **settings: str) -> Any:
@@ -45,6 +40,35 @@ async def refusal(house: House, *arguments: str, given: str = "") -> str:
     (line,) = result.stderr.splitlines()
     assert isinstance(line, str)
     return line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("users", "list", "--json"),
+        ("users", "lost"),
+        ("applications", "show", "nothing"),
+        ("events", "list", "--after", "x"),
+    ],
+)
+async def test_what_the_other_tests_run_is_what_an_operator_starts(
+    house: House, arguments: tuple[str, ...]
+) -> None:
+    """They fork a process that has imported everything, which must make no difference."""
+    started = await asyncio.to_thread(
+        lambda: subprocess.run(
+            [Path(sys.executable).with_name("oauthapps"), *arguments],
+            env=environment_of(house),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    )
+    forked = await run(house, *arguments)
+
+    assert started.returncode == forked.returncode
+    assert (started.stdout, started.stderr) == (forked.stdout, forked.stderr)
+    assert started.stdout + started.stderr
 
 
 async def test_the_life_of_an_application(house: House) -> None:
@@ -220,7 +244,8 @@ async def test_migrations_are_told_to_programs_too(house: House, tmp_path: Path)
     second = await printed(house, "migrate", **settings)
 
     # The registry's schema is there already, as in every house.
-    assert first == {"applied": ["0001_deliveries.sql"]}
+    assert first["applied"][0] == "0001_deliveries.sql"
+    assert first["applied"] == sorted(first["applied"])
     assert second == {"applied": []}
 
 

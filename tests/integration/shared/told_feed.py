@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,15 +26,9 @@ class ToldFeed:
         self.envelopes = []
 
     def tell(self, told: Any, *, ago: timedelta = timedelta()) -> None:
+        """Append what a factory told, as of so long ago."""
         one = envelope(len(self.envelopes) + 1, told)
-        self.envelopes.append(
-            Envelope(
-                **{
-                    **{name: getattr(one, name) for name in one.__dataclass_fields__},
-                    "time": datetime.now(UTC) - ago,
-                }
-            )
-        )
+        self.envelopes.append(replace(one, time=datetime.now(UTC) - ago))
 
     async def read(self, after: int, *, wait: float = 0.0) -> Page:
         self.reads += 1

@@ -18,9 +18,9 @@ import pytest_asyncio
 from services.token.app import create_app
 from services.token.keys import Algorithm, load
 from shared.credentials import new_client_id, new_client_secret
-from tests.conformance.__main__ import ours, prepare
 from tests.conformance.cases import CASES, about
 from tests.conformance.place import GRANT, Answer, Place, encoded, exchange, message
+from tests.conformance.servers import ours, prepare
 from tests.integration.token.house import House, is_ready, serving
 from tests.integration.token.test_assertions import Client
 from tests.support.eventually import eventually

@@ -3,7 +3,6 @@
 import functools
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from services.notifier.domain import (
     Context,
@@ -13,9 +12,10 @@ from services.notifier.domain import (
     SecretExpiring,
     context_of,
 )
-from services.notifier.library import Library, read_sources
+from services.notifier.library import Library
 from services.notifier.rendering import VARIABLES, Letterhead, Renderer
 from services.notifier.rules import parse_rules
+from services.notifier.template_files import read_sources
 from shared import mail_rules
 from shared.envelope import Envelope, Metadata
 from shared.events import (
@@ -90,21 +90,17 @@ def application_created(*, name: str = "CI", owner: str = OWNER) -> ApplicationC
 
 def application_deleted() -> ApplicationDeleted:
     """Return another event."""
-    return ApplicationDeleted(**_about_application())
+    return ApplicationDeleted(**subject_of(application_created()))
 
 
 def tokens_revoked() -> TokensRevoked:
     """Return an event that has no rule."""
-    return TokensRevoked(**_about_application(), not_before=NOON)
-
-
-def _about_application() -> dict[str, Any]:
-    return dict(subject_of(application_created()))
+    return TokensRevoked(**subject_of(application_created()), not_before=NOON)
 
 
 def application_deactivated(reason: DeactivationReason = "requested") -> ApplicationDeactivated:
     """Return an event that has a reason."""
-    return ApplicationDeactivated(**_about_application(), reason=reason)
+    return ApplicationDeactivated(**subject_of(application_created()), reason=reason)
 
 
 def secret_rotated() -> ApplicationSecretRotated:
@@ -118,7 +114,7 @@ def secret_rotated() -> ApplicationSecretRotated:
 def secret_expiring(*, days_before: int = 7) -> SecretExpiring:
     """Return a notice."""
     return SecretExpiring(
-        **_about_application(),
+        **subject_of(application_created()),
         secret_id=str(uuid.uuid4()),
         hint="h1nt",
         expires_at=NOON + timedelta(days=days_before),
@@ -128,7 +124,7 @@ def secret_expiring(*, days_before: int = 7) -> SecretExpiring:
 
 def first_use() -> FirstUseFromAddress:
     """Return the other notice."""
-    return FirstUseFromAddress(**_about_application(), address="203.0.113.7")
+    return FirstUseFromAddress(**subject_of(application_created()), address="203.0.113.7")
 
 
 def envelope(position: int, event: Event, *, time: datetime | None = None) -> Envelope:

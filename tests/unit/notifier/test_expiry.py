@@ -43,28 +43,14 @@ def after(*events: Event) -> dict[str, datetime]:
 
 def rotated(end: datetime | None = None) -> ApplicationSecretRotated:
     return ApplicationSecretRotated(
-        application_id=CREATED.application_id,
-        client_id=CREATED.client_id,
-        organization_id=CREATED.organization_id,
-        owner_id=CREATED.owner_id,
-        name=CREATED.name,
+        **SUBJECT,
         secret=replace(NEWER, expires_at=end),
         others_expire_at=NOON + timedelta(days=1),
     )
 
 
 def updated(end: datetime | None, *changed: str, name: str = "CI") -> ApplicationUpdated:
-    return replace(
-        ApplicationUpdated(
-            application_id=CREATED.application_id,
-            client_id=CREATED.client_id,
-            organization_id=CREATED.organization_id,
-            owner_id=CREATED.owner_id,
-            name=name,
-        ),
-        changed=changed,
-        expires_at=end,
-    )
+    return replace(ApplicationUpdated(**SUBJECT), name=name, changed=changed, expires_at=end)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from services.notifier import samples
-from services.notifier.library import Library, TemplateRefused, chain_of, read_sources
+from services.notifier.library import Library, chain_of
 from services.notifier.rendering import VARIABLES, Parts, try_out
+from services.notifier.template_files import TemplateRefused, read_sources
 from shared.events import ApplicationCreated
 from tests.unit.notifier.factories import RULES, renderer
 
