@@ -290,6 +290,7 @@ class Token(Section):
     catch_ups_per_second: float = Field(default=20, gt=0)
     usage_interval: Duration = timedelta(seconds=10)
     usage_entries: int = Field(default=20_000, ge=1)
+    report_addresses: bool = False
     failures: FailureLimits = FailureLimits()
     assertion_lifetime: Duration = timedelta(hours=1)
     dpop_nonce: bool = False

@@ -13,7 +13,7 @@ from shared.envelope import Page, decode_page
 from shared.failures import PermanentFailure, TransientFailure
 from shared.revocation import TokenRevocation
 from shared.trust import trusted
-from shared.usage import UsageReport
+from shared.usage import FirstUses, UsageReport
 
 ANSWER_SECONDS = 10.0
 # So many people may be asked for in one question.
@@ -122,6 +122,11 @@ class FeedClient:
         """
         response = await self._get(f"/internal/organizations/{organization_id}/administrators", {})
         return _decode(Administrators, response.content).administrators
+
+    async def first_uses(self, after: int) -> FirstUses:
+        """Return tokens that applications obtained from new addresses, after a number."""
+        response = await self._get("/internal/first-uses", {"after": after})
+        return _decode(FirstUses, response.content)
 
     async def report_usage(self, report: UsageReport) -> None:
         """Hand in a report of usage; the same one again is counted once.

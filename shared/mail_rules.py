@@ -40,4 +40,10 @@ SHIPPED: dict[str, Any] = {
         "recipients": ["owner", "actor"],
         "enabled": True,
     },
+    "first-use": {
+        "event": "FirstUseFromAddress",
+        "template": "first_use",
+        "recipients": ["owner"],
+        "enabled": False,
+    },
 }

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from services.notifier.backlog import observe
 from services.notifier.deliveries import Deliveries
 from services.notifier.expiries import Expiries
+from services.notifier.first_uses import FirstUses
 from services.notifier.in_force import InForce
 from services.notifier.intake import Intake, Recorder
 from services.notifier.openapi import openapi_route
@@ -99,6 +100,15 @@ def create_app(settings: Settings) -> Starlette:
                 max_event_age=settings.notifier.max_event_age,
                 message_id_domain=settings.notifier.message_id_domain,
             )
+            first_uses = FirstUses(
+                pool,
+                deliveries,
+                feed,
+                lambda: in_force.rules,
+                max_event_age=settings.notifier.max_event_age,
+                message_id_domain=settings.notifier.message_id_domain,
+                on_recorded=senders.wake,
+            )
             recorder = Recorder(
                 deliveries,
                 expiries,
@@ -138,6 +148,7 @@ def create_app(settings: Settings) -> Starlette:
                 background(
                     intake.run(),
                     senders.run(),
+                    first_uses.watch(),
                     observe(deliveries),
                     in_force.watch(),
                     prune_forever(

@@ -226,6 +226,7 @@ class Deliveries:
         async with self._pool.acquire() as connection, connection.transaction():
             withheld = _count(await connection.execute(_WITHHOLD, recipient))
             await connection.execute(_BLANK, recipient)
+            await connection.execute(_BLANK_ADDRESSES, recipient)
         return withheld
 
 
@@ -422,4 +423,10 @@ UPDATE notifier.deliveries
    SET context    = '{}',
        last_error = CASE WHEN state = 'suppressed' THEN 'the user was erased' END
  WHERE recipient = $1
+"""
+# From where their applications were used, in what others were told of it.
+_BLANK_ADDRESSES = """
+UPDATE notifier.deliveries
+   SET context = context || '{"address": ""}'
+ WHERE event_type = 'FirstUseFromAddress' AND context ->> 'owner' = $1
 """

@@ -36,7 +36,7 @@ ROLES = ("owner", "actor", "administrators")
 
 ActorCondition = Literal["any", "owner", "not_owner"]
 # A template's data, as it is kept: texts, of which some are ISO 8601 moments. No name of a person
-# and no address is among them; those are asked for when the mail is sent.
+# and no e-mail address is among them; those are asked for when the mail is sent.
 Context = dict[str, str]
 
 
@@ -53,12 +53,20 @@ class SecretExpiring(ApplicationEvent):
     days_before: int
 
 
-Notice = SecretExpiring
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstUseFromAddress(ApplicationEvent):
+    """An application obtained a token from an address that it had not used before.
+
+    `address` is an IPv4 address, or the /64 of an IPv6 address.
+    """
+
+    address: str
+
+
+Notice = SecretExpiring | FirstUseFromAddress
 Fact = Event | Notice
 
-NOTICE_TYPES: dict[str, type[Fact]] = {
-    one.__name__: one for one in (get_args(Notice) or (Notice,)) if isinstance(one, type)
-}
+NOTICE_TYPES: dict[str, type[Fact]] = {one.__name__: one for one in get_args(Notice)}
 FACT_TYPES: dict[str, type[Fact]] = {**EVENT_TYPES, **NOTICE_TYPES}
 
 
@@ -195,6 +203,8 @@ def _details(fact: Fact, time: datetime) -> Context:
             return {"single_token": _truth(fact.jti is not None)}
         case SecretExpiring():
             return {"secret_hint": one_line(fact.hint), "expires_at": _moment(fact.expires_at)}
+        case FirstUseFromAddress():
+            return {"address": one_line(fact.address)}
         case ApplicationDeleted():
             # Its page is gone.
             return {"application_id": ""}

@@ -5,7 +5,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.notifier.domain import USER, Context, Fact, Occurrence, SecretExpiring, context_of
+from services.notifier.domain import (
+    USER,
+    Context,
+    Fact,
+    FirstUseFromAddress,
+    Occurrence,
+    SecretExpiring,
+    context_of,
+)
 from shared.events import (
     ApplicationActivated,
     ApplicationCreated,
@@ -54,6 +62,7 @@ _FACTS: tuple[tuple[Fact, ...], ...] = (
     (_ROTATED, replace(_ROTATED, others_expire_at=MOMENT)),
     (ApplicationSecretRevoked(**_SUBJECT, secret_id=_SECRET.id),),
     (_REVOKED, replace(_REVOKED, jti="sample", revoked_at=MOMENT, token_expires_at=_SOON)),
+    (FirstUseFromAddress(**_SUBJECT, address="203.0.113.7"),),
     (_EXPIRING, replace(_EXPIRING, secret_id=None, hint="")),
 )
 
@@ -66,7 +75,8 @@ def _context(fact: Fact) -> Context:
             position=0,
             stream=fact.application_id,
             time=MOMENT,
-            actor=USER + _ACTOR,
+            # Whoever asked for a token is nobody we know.
+            actor="" if isinstance(fact, FirstUseFromAddress) else USER + _ACTOR,
             fact=fact,
         )
     )

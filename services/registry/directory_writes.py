@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from services.registry import addresses
 from services.registry.directory import FieldTaken, Organization, OwnsApplications, User
 from services.registry.directory_audit import record
 from services.registry.directory_decisions import Fact
@@ -97,6 +98,10 @@ async def write_users(
     await record(connection, [fact for one in writes for fact in one.facts], context)
     if left:
         await _leave(connection, left)
+    if erased := [one.after.id for one in writes if one.erased]:
+        # Last, likewise: no report of what is erased comes between.
+        await connection.execute(LOCK_LOG)
+        await addresses.erase(connection, erased)
 
 
 async def _write_people(connection: Connection, writes: Sequence[UserWrite]) -> None:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from services.registry.addresses import first_uses
 from services.registry.clock import now
 from services.registry.directory import Directory
 from services.registry.domain import ApplicationNotFound, RevokeToken
@@ -20,7 +21,7 @@ from shared.postgres import Pool
 from shared.problem import FieldError, Problem
 from shared.revocation import TokenRevocation
 from shared.service_credential import is_presented
-from shared.usage import UsageReport
+from shared.usage import FirstUses, UsageReport
 from shared.web import json_response, read_body
 
 LIMIT = 10_000
@@ -62,6 +63,7 @@ class InternalApi:
                 "/internal/organizations/{id}/administrators", self.administrators, methods=["GET"]
             ),
             Route("/internal/usage", self.usage, methods=["POST"]),
+            Route("/internal/first-uses", self.first_uses, methods=["GET"]),
             Route("/internal/revocations", self.revoke_token, methods=["POST"]),
         ]
 
@@ -123,6 +125,14 @@ class InternalApi:
         except (msgspec.MsgspecError, asyncpg.DataError, asyncpg.CheckViolationError):
             raise Problem(422, "That is no report of usage.") from None
         return json_response({"new": is_new})
+
+    async def first_uses(self, request: Request) -> Response:
+        """Return tokens that applications obtained from new addresses, after a number."""
+        self._authenticate(request)
+        after = int(_number(request, "after", 0, 2.0**63 - 1024))
+        head = await self._store.head()
+        found = FirstUses(log_epoch=head.log_epoch, items=await first_uses(self._pool, after))
+        return json_response(found, headers={"Cache-Control": "no-store"})
 
     async def revoke_token(self, request: Request) -> Response:
         """Note that a client ended one of its access tokens (RFC 7009)."""

@@ -234,8 +234,10 @@ async def _deactivated(connection: Connection, run: Sequence[Envelope]) -> None:
     await connection.execute(_SET_ACTIVE, *_facts(run), [False] * len(run))
 
 
+# The addresses that it was used from are not of the log, and nobody's business any more.
 _DELETE = """
-WITH secret AS (DELETE FROM registry.application_secrets WHERE application_id = ANY ($1::uuid[]))
+WITH secret  AS (DELETE FROM registry.application_secrets WHERE application_id = ANY ($1::uuid[])),
+     address AS (DELETE FROM registry.addresses           WHERE application_id = ANY ($1::uuid[]))
 DELETE FROM registry.applications WHERE id = ANY ($1::uuid[])
 """
 

@@ -5,8 +5,9 @@ from datetime import date, datetime, timedelta
 import msgspec
 from prometheus_client import Counter
 
+from services.registry import addresses
 from services.registry.event_store import LOCK_LOG
-from shared.postgres import Pool
+from shared.postgres import Pool, acquired
 from shared.pruning import prune_forever
 from shared.usage import FailureReason, UsageReport
 
@@ -62,7 +63,7 @@ class UsageRecords:
 
         What is said of applications that are gone is left out.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with acquired(self._pool) as connection, connection.transaction():
             is_new = await connection.fetchval(_REPORTED, report.reporter, report.sequence)
             REPORTS.labels("new" if is_new else "repeated").inc()
             if not is_new:
@@ -85,6 +86,8 @@ class UsageRecords:
                 [one.count for one in report.failures],
                 [one.last_at for one in report.failures],
             )
+            if report.addresses:
+                await addresses.keep(connection, report.addresses)
             return True
 
     async def of(self, application_id: str, *, days: int) -> list[DayOfUse]:
@@ -121,7 +124,8 @@ class UsageRecords:
         hours = await self._pool.fetch(_PRUNE_HOURS, PRUNE_ROWS)
         failures = await self._pool.fetch(_PRUNE_FAILURES, keep.days, PRUNE_ROWS)
         await self._pool.execute(_PRUNE_REPORTERS, REPORTER_DAYS)
-        return max(len(days), len(hours), len(failures))
+        places = await addresses.prune(self._pool, keep, PRUNE_ROWS)
+        return max(len(days), len(hours), len(failures), places)
 
     async def prune_forever(self, keep: timedelta) -> None:
         """Remove what is too old, a batch at a time, until cancelled."""

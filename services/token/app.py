@@ -83,7 +83,11 @@ def create_app(settings: Settings) -> Starlette:
                 per_second=settings.token.catch_ups_per_second,
             )
             stack.push_async_callback(catch_up.aclose)
-            usage = Usage(feed.report_usage, most=settings.token.usage_entries)
+            usage = Usage(
+                feed.report_usage,
+                most=settings.token.usage_entries,
+                addresses=settings.token.report_addresses,
+            )
             replays = Replays(folder / "replays")
             stack.callback(replays.close)
             authenticate = ClientAuthentication(

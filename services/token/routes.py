@@ -81,7 +81,7 @@ class ClientCredentials:
             self._usage.note_failure(client.application_id, REASONS[type(error)], now)
             raise
         lifetime = self._tokens.lifetime_of(client, target, now.timestamp())
-        self._usage.note(client.application_id, found.secret_id, now)
+        self._usage.note(client.application_id, found.secret_id, request.address, now)
         return {
             "access_token": self._tokens.sign(
                 key, client, granted, lifetime, audience=target.audience, thumbprint=thumbprint

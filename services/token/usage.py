@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from prometheus_client import Counter
 
+from services.token.addresses import SeenAddresses
 from shared.failures import PermanentFailure, TransientFailure
 from shared.logs import get_logger
 from shared.usage import USES_OF_A_REPORT, Failure, FailureReason, UsageReport, Use
@@ -28,20 +29,26 @@ log = get_logger(__name__)
 class Usage:
     """What was noted and is not reported yet."""
 
-    def __init__(self, send: Send, *, most: int) -> None:
-        """Hold at most so many lines: secrets, and reasons of failures, times days."""
+    def __init__(self, send: Send, *, most: int, addresses: bool = False) -> None:
+        """Hold at most so many lines: secrets, and reasons of failures, times days.
+
+        And as many addresses, if they are to be noted at all.
+        """
         self._send = send
         self._most = most
         self._reporter = str(uuid.uuid4())
         self._sequence = 0
         self._notes: dict[tuple[str, str, date], tuple[int, datetime]] = {}
         self._failures: dict[tuple[str, FailureReason, date], tuple[int, datetime]] = {}
+        self._addresses = SeenAddresses(most=most) if addresses else None
         # A report that was sent and not answered: the registry may have it, so it stays as it is.
         self._under_way: UsageReport | None = None
 
-    def note(self, application_id: str, secret_id: str, now: datetime) -> None:
-        """Note that a secret obtained a token; `now` is in UTC."""
+    def note(self, application_id: str, secret_id: str, address: str, now: datetime) -> None:
+        """Note that a secret obtained a token, asked for from an address; `now` is in UTC."""
         self._count(self._notes, (application_id, secret_id, now.date()), now)
+        if self._addresses is not None:
+            self._addresses.note(application_id, address, now)
 
     def note_failure(self, application_id: str, reason: FailureReason, now: datetime) -> None:
         """Note that a request in an application's name was refused; `now` is in UTC."""
@@ -95,7 +102,8 @@ class Usage:
     def _next(self) -> UsageReport | None:
         keys = list(islice(self._notes, USES_OF_A_REPORT))
         failures = self._next_failures()
-        if not keys and not failures:
+        seen = [] if self._addresses is None else self._addresses.take(USES_OF_A_REPORT)
+        if not (keys or failures or seen):
             return None
         self._sequence += 1
         uses = []
@@ -112,7 +120,11 @@ class Usage:
                 )
             )
         return UsageReport(
-            reporter=self._reporter, sequence=self._sequence, uses=uses, failures=failures
+            reporter=self._reporter,
+            sequence=self._sequence,
+            uses=uses,
+            failures=failures,
+            addresses=seen,
         )
 
     def _next_failures(self) -> list[Failure]:

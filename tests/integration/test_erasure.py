@@ -19,6 +19,7 @@ from tests.unit.notifier.factories import application_created, envelope
 from tests.unit.registry.factories import create, secret_facts
 
 NOTIFIER = "OAUTHAPPS_NOTIFIER__DATABASE__URL"
+HOME = "203.0.113.7"
 WORDS = "550 Ada Lovelace has moved to Turin"
 
 
@@ -65,6 +66,9 @@ async def test_a_person_is_erased_everywhere_and_their_applications_withdrawn(
         await house.pool.execute(
             "INSERT INTO registry.sessions (id, user_id) VALUES ('x', $1)", owner
         )
+        await house.pool.execute(
+            "INSERT INTO registry.addresses VALUES ($1, $2, now(), now())", application, HOME
+        )
         deliveries = Deliveries(house.pool)
         mails = [envelope(n, application_created(owner=owner)) for n in (1, 2, 3)]
         await record(deliveries, *mails, envelope(4, application_created()))
@@ -93,7 +97,7 @@ async def test_a_person_is_erased_everywhere_and_their_applications_withdrawn(
         user = await house.directory.user(owner)
         assert (user.active, user.administrator) == (False, False)
         stored = await everything(house.pool)
-        for word in ("ada@", "lovelace", "Lovelace", "Turin", "argon2", "Olga", "owner@"):
+        for word in ("ada@", "lovelace", "Lovelace", "Turin", "argon2", "Olga", "owner@", HOME):
             assert word not in stored, word
         view = await house.views.find(application)
         assert view is not None

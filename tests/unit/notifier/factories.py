@@ -4,7 +4,14 @@ import functools
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from services.notifier.domain import Context, Fact, Occurrence, SecretExpiring, context_of
+from services.notifier.domain import (
+    Context,
+    Fact,
+    FirstUseFromAddress,
+    Occurrence,
+    SecretExpiring,
+    context_of,
+)
 from services.notifier.library import Library
 from services.notifier.rendering import VARIABLES, Letterhead, Renderer
 from services.notifier.rules import parse_rules
@@ -113,6 +120,11 @@ def secret_expiring(*, days_before: int = 7) -> SecretExpiring:
         expires_at=NOON + timedelta(days=days_before),
         days_before=days_before,
     )
+
+
+def first_use() -> FirstUseFromAddress:
+    """Return the other notice."""
+    return FirstUseFromAddress(**subject_of(application_created()), address="203.0.113.7")
 
 
 def envelope(position: int, event: Event, *, time: datetime | None = None) -> Envelope:

@@ -33,6 +33,7 @@ from tests.unit.notifier.factories import (
     application_deactivated,
     application_deleted,
     context_for,
+    first_use,
     occurrence,
     secret_expiring,
     secret_rotated,
@@ -137,13 +138,24 @@ def test_a_warning_goes_by_the_rule_that_asked_for_it(days: int) -> None:
     assert applies(rule, occurrence(secret_expiring(days_before=days))) is (days == 7)
 
 
-def test_every_rule_that_we_ship_is_on_and_has_its_own_name() -> None:
+def test_the_rules_that_we_ship_have_their_own_names_and_all_but_one_are_on() -> None:
     """Deliveries are told apart by the names, also those that were recorded long ago."""
     assert {one.name for one in RULES} == {
         "application-created", "secret-rotated", "secret-expiring", "application-deactivated",
-        "application-activated", "application-deleted",
+        "application-activated", "application-deleted", "first-use",
     }  # fmt: skip
-    assert all(one.enabled for one in RULES)
+    assert [one.name for one in RULES if not one.enabled] == ["first-use"]
+
+
+def test_the_owner_is_told_of_a_new_address_where_that_rule_is_on() -> None:
+    """By whoever wants it: where applications move about, it is no news."""
+    happened = occurrence(first_use(), actor="")
+    (rule,) = (one for one in RULES if one.name == "first-use")
+
+    assert notifications_for(happened, RULES) == []
+    (one,) = notifications_for(happened, [replace(rule, enabled=True)])
+    assert (one.recipient, one.template) == (OWNER, "first_use")
+    assert one.context["address"] == "203.0.113.7"
 
 
 @pytest.mark.parametrize(

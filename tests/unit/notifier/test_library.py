@@ -55,7 +55,7 @@ def test_a_folder_that_is_not_there_replaces_nothing(tmp_path: Path) -> None:
     library = read(tmp_path / "none")
 
     assert library.locales == ("de", "en", "fr", "uk")
-    assert len(library.templates) == 6
+    assert len(library.templates) == 7
 
 
 def test_one_file_replaces_one_file(tmp_path: Path, write: Write) -> None:

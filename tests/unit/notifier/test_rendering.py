@@ -26,6 +26,7 @@ from tests.unit.notifier.factories import (
     application_deactivated,
     application_deleted,
     context_for,
+    first_use,
     library,
     recipient,
     renderer,
@@ -214,6 +215,15 @@ def test_what_nobody_did_names_nobody() -> None:
     warning = render(template="secret_expiring", fact=secret_expiring(), actor="")
     assert "By:" not in body(warning, "plain")
     assert "When:" not in body(warning, "plain")
+
+
+def test_the_mail_about_a_new_address_says_where_and_when() -> None:
+    """By both a reader knows whether it was they."""
+    text = body(render(template="first_use", fact=first_use(), actor=""), "plain")
+
+    assert "\n    When: May 1, 2026, 12:00" in text
+    assert "\n    Address: 203.0.113.7\n" in text
+    assert "By:" not in text
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_rule_can_say_all_of_this(tmp_path: Path) -> None:
 
 def test_every_event_of_the_catalogue_can_have_a_rule() -> None:
     """And the notices beside them."""
-    assert FACT_TYPES.keys() == {*EVENT_TYPES, "SecretExpiring"}
+    assert FACT_TYPES.keys() == {*EVENT_TYPES, "SecretExpiring", "FirstUseFromAddress"}
     for name in EVENT_TYPES:
         (rule,) = parse_rules({"x": {"event": name, "template": "t", "recipients": ["owner"]}})
         assert rule.about is FACT_TYPES[name]

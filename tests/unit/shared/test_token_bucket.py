@@ -2,10 +2,11 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from shared.token_bucket import WINDOW_SECONDS, TokenBuckets
+from shared.token_bucket import WINDOW_SECONDS, TokenBuckets, network_of
 
 
 class Clock:
@@ -96,3 +97,18 @@ def test_the_number_of_buckets_is_bounded_and_the_oldest_goes_first() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("not: an address", "not: an address"),
+    ],
+)
+def test_ipv4_clients_of_a_socket_for_both_kinds_are_told_apart(address: str, network: str) -> None:
+    """Written as IPv6 addresses they are all in one /64: one would use up what all may do."""
+    assert network_of(address) == network

@@ -41,7 +41,7 @@ async def test_every_use_is_counted_once_whatever_fails(
     registry = Registry()
     usage = Usage(registry, most=100)
     for number, (secret, registry.hears, registry.answers) in enumerate(moves):
-        usage.note("a", f"s{secret}", NOON + timedelta(hours=number))
+        usage.note("a", f"s{secret}", "192.0.2.1", NOON + timedelta(hours=number))
         try:
             await usage.report()
         except TransientFailure:
@@ -63,9 +63,9 @@ async def test_a_report_that_is_never_taken_does_not_stand_before_the_next() -> 
             raise PermanentFailure("not understood")
 
     usage = Usage(refuse_the_first, most=100)
-    usage.note("a", "s", NOON)
+    usage.note("a", "s", "192.0.2.1", NOON)
     await usage.report()
-    usage.note("a", "s", NOON)
+    usage.note("a", "s", "192.0.2.1", NOON)
     await usage.report()
 
     assert [one.sequence for one in heard] == [1, 2]
@@ -76,7 +76,7 @@ async def test_a_use_is_a_line_for_secret_and_day() -> None:
     registry = Registry()
     usage = Usage(registry, most=100)
     for minutes in (0, 1, 60 * 24):
-        usage.note("a", "s", NOON + timedelta(minutes=minutes))
+        usage.note("a", "s", "192.0.2.1", NOON + timedelta(minutes=minutes))
 
     await usage.report()
 
@@ -90,10 +90,27 @@ async def test_what_is_noted_is_bounded_and_reported_in_parts() -> None:
     registry = Registry()
     usage = Usage(registry, most=USES_OF_A_REPORT + 1)
     for number in range(USES_OF_A_REPORT + 10):
-        usage.note("a", f"s{number}", NOON)
-    usage.note("a", "s0", NOON)
+        usage.note("a", f"s{number}", "192.0.2.1", NOON)
+    usage.note("a", "s0", "192.0.2.1", NOON)
 
     await usage.report()
 
     assert [len(one.uses) for one in registry.taken.values()] == [USES_OF_A_REPORT, 1]
     assert registry.count == USES_OF_A_REPORT + 2
+
+
+async def test_addresses_are_reported_only_where_that_is_asked_for() -> None:
+    """They are personal data of sorts: who needs none of it shall have none of it."""
+    quiet, open_ = Registry(), Registry()
+    for registry, addresses in ((quiet, False), (open_, True)):
+        usage = Usage(registry, most=100, addresses=addresses)
+        for minutes, address in ((0, "192.0.2.1"), (1, "192.0.2.1"), (2, "192.0.2.2")):
+            usage.note("a", "s", address, NOON + timedelta(minutes=minutes))
+        await usage.report()
+        await usage.report()
+
+    assert [one.addresses for one in quiet.taken.values()] == [[]]
+    (report,) = open_.taken.values()
+    assert [
+        (one.address, one.first_seen_at.minute, one.last_seen_at.minute) for one in report.addresses
+    ] == [("192.0.2.1", 0, 1), ("192.0.2.2", 2, 2)]
