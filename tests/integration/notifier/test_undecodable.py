@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.notifier.deliveries import Deliveries
+from services.notifier.deliveries import Deliveries, Filter
 from services.notifier.expiries import Expiries
 from services.notifier.intake import PARKED
 from services.notifier.undecodable import UndecodableEvents
@@ -57,7 +57,7 @@ def with_a_bad_one(*, name: str = "CI") -> WireLog:
 
 async def told(deliveries: Deliveries) -> list[int]:
     """Return the positions of what somebody is to hear of."""
-    return sorted(row["position"] for row in await deliveries.newest(None, 100))
+    return sorted(row["position"] for row in await deliveries.page(Filter(), 100))
 
 
 async def has_told(deliveries: Deliveries, *positions: int) -> bool:
@@ -175,7 +175,7 @@ async def test_a_version_that_can_decode_it_tells_of_it(
         await eventually(lambda: has_told(deliveries, 1, 2, 3, 5, 6))
 
     assert [row["position"] for row in await parked(pool)] == [4]
-    states = {row["position"]: row["state"] for row in await deliveries.newest(None, 10)}
+    states = {row["position"]: row["state"] for row in await deliveries.page(Filter(), 10)}
     # As with any event that is read so late, an operator decides.
     assert states == {1: "due", 2: "due", 3: "expired", 5: "due", 6: "due"}
 
