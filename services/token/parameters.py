@@ -32,6 +32,10 @@ class Parameters(msgspec.Struct, frozen=True, gc=False):
     single: Mapping[str, str]
     resources: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Leave secrets and tokens out of every log line and traceback."""
+        return f"Parameters({', '.join(sorted(self.single.keys() & KNOWN))})"
+
     def get(self, name: str) -> str | None:
         """Return a parameter's value, or None when it is absent or empty."""
         return self.single.get(name)

@@ -152,3 +152,10 @@ def test_any_json_object_is_read_or_refused(members: dict[str, object]) -> None:
     except InvalidRequest:
         return
     assert all(isinstance(value, str) for value in (*found.single.values(), *found.resources))
+
+
+def test_what_was_sent_is_not_shown() -> None:
+    """A traceback that shows its variables must show no secret, nor names that somebody made up."""
+    shown = repr(parse(FORM, b"client_secret=oas_x&token=eyJ&scope=a&made_up=b"))
+
+    assert shown == "Parameters(client_secret, scope, token)"
