@@ -5,6 +5,8 @@ its cursor. It can be made anew from the registry at any time.
 """
 
 import asyncio
+import contextlib
+import ctypes
 import fcntl
 import os
 import shutil
@@ -87,6 +89,7 @@ class Projection:
 
         Raises ProjectionUnusable, and ProjectionDamaged (only without `repair`).
         """
+        self._folder = folder
         self._map_size = map_size
         self._confirm_seconds = confirm_seconds
         try:
@@ -198,6 +201,20 @@ class Projection:
             # Not awaited: a cancelled task must not leave the store locked.
             self._writer.submit(abandon)
             raise
+        self._give_back_memory()
+
+    def _give_back_memory(self) -> None:
+        """Open the store anew: LMDB keeps what the largest transaction needed, half a gigabyte.
+
+        Nobody reads meanwhile: readers of this process are in this thread.
+        """
+        self._environment.close()
+        self._environment, self._clients, self._meta = _open(
+            self._folder, self._map_size, repair=True
+        )
+        # What was freed stays with the process until it is asked for; not every C library can.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
     async def _write(self, work: Callable[[lmdb.Transaction], None]) -> None:
         def transact() -> None:
