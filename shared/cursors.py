@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from shared import base64url
 from shared.problem import FieldError, Problem
 
 # Items of one page, at most.
@@ -24,7 +25,7 @@ class InvalidCursor(Problem):
 def cursor_of(query: Any, place: Any) -> str:
     """Return the cursor of a place in the list that a query asks for."""
     raw = msgspec.json.encode([_digest(query), place])
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return base64url.encode(raw).decode()
 
 
 def place_of(cursor: str, query: Any, kind: type[T]) -> T:

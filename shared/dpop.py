@@ -1,6 +1,5 @@
 """Proof of possession (RFC 9449): whoever presents a token also shows that it holds a key."""
 
-import base64
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
+from shared import base64url
 from shared.jwk import ALGORITHMS, PRIVATE_MEMBERS, algorithm_of, thumbprint
 
 JTI_LIMIT = 255
@@ -107,4 +107,4 @@ def _target(url: str) -> tuple[str, str, int | None, str]:
 
 
 def _base64url(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+    return base64url.encode(content).decode()

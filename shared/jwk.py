@@ -1,12 +1,13 @@
 """Public keys as JWKs: what belongs to one, its thumbprint, and the algorithm it is used with."""
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from shared import base64url
 
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
 ALGORITHMS: tuple[Algorithm, ...] = ("RS256", "ES256", "EdDSA")
@@ -31,7 +32,7 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
         public_members(jwk), sort_keys=True, separators=(",", ":"), ensure_ascii=False
     )
     digest = hashlib.sha256(canonical.encode()).digest()
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return base64url.encode(digest).decode()
 
 
 def algorithm_of(key: object) -> Algorithm | None:

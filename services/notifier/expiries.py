@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import astuple, fields
 from datetime import datetime
+from typing import assert_never
 
 from services.notifier.expiry import Expiry, evolve
 from shared.envelope import Envelope
 from shared.events import (
+    ApplicationActivated,
     ApplicationCreated,
+    ApplicationDeactivated,
     ApplicationDeleted,
     ApplicationSecretRevoked,
     ApplicationSecretRotated,
     ApplicationUpdated,
+    TokensRevoked,
 )
 from shared.postgres import Connection, Pool, acquired
 from shared.subscription import BEGINNING, Cursor
@@ -94,8 +98,10 @@ def matters(envelope: Envelope) -> bool:
             | ApplicationDeleted()
         ):
             return True
-        case _:
+        case ApplicationActivated() | ApplicationDeactivated() | TokensRevoked():
             return False
+        case _:
+            assert_never(envelope.event)
 
 
 _COLUMNS = ", ".join(one.name for one in fields(Expiry))

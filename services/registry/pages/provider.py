@@ -5,7 +5,6 @@ holds in a cookie: nothing is kept here, and nobody else's browser can end it. O
 Core 1.0, section 3.1; RFC 7636; RFC 9700.
 """
 
-import base64
 import hashlib
 import hmac
 import warnings
@@ -26,6 +25,7 @@ with warnings.catch_warnings():
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from services.registry.time_zones import is_time_zone
+from shared import base64url
 from shared.config import ConfigurationError, SignIn, secret
 from shared.logs import get_logger
 from shared.problem import Problem
@@ -219,4 +219,4 @@ async def _read(client: AsyncOAuth2Client, url: str, *, withhold_token: bool = T
 def _drawn(ticket: str, purpose: str) -> str:
     """Return 43 characters of the ticket's: as many as RFC 7636 wants at least."""
     digest = hmac.new(ticket.encode(), purpose.encode(), hashlib.sha256).digest()
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return base64url.encode(digest).decode()

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from services.registry.pages.people import People
 from services.registry.pages.provider import Provider, SignInRefused
 from services.registry.pages.site import Site, local, redirect
+from shared import base64url
 from shared.logs import get_logger
 from shared.problem import Problem
 
@@ -93,7 +94,7 @@ def _told(refused: SignInRefused) -> Problem:
 
 
 def _packed(url: str) -> str:
-    return base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+    return base64url.encode(url.encode()).decode()
 
 
 def _unpacked(text: str) -> str:
