@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-import asyncpg
-
 from services.notifier.deliveries import Deliveries
 from services.notifier.domain import FirstUseFromAddress, Occurrence, Rule, notifications_for
 from shared.failures import TransientFailure
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS, Pool, acquired
+from shared.postgres import POSTGRES_ERRORS, Pool, acquired
 from shared.subscription import BEGINNING, Cursor
 from shared.usage import FirstUse
 from shared.usage import FirstUses as Listed
@@ -63,7 +61,7 @@ class FirstUses:
                     self._on_recorded()
             except TransientFailure as failure:
                 reason = str(failure)
-            except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+            except POSTGRES_ERRORS as error:
                 reason = f"the notifier's database does not answer ({type(error).__name__})"
             if reason and reason != said:
                 log.info("first uses not read, will be later", reason=reason)

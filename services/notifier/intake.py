@@ -6,7 +6,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-import asyncpg
 from prometheus_client import Counter
 
 from services.notifier.deliveries import Deliveries
@@ -19,7 +18,7 @@ from shared.config import Subscription as SubscriptionSettings
 from shared.envelope import Envelope, Undecodable, UndecodableEvent
 from shared.failures import TransientFailure
 from shared.logs import get_logger
-from shared.postgres import TRANSIENT_ERRORS, Connection, connect
+from shared.postgres import POSTGRES_ERRORS, Connection, connect
 from shared.subscription import BEGINNING, Cursor, Feed, Inbox, Subscription
 from shared.web import background
 
@@ -199,7 +198,7 @@ def occurrence_of(envelope: Envelope) -> Occurrence:
 async def _stored(work: Awaitable[T]) -> T:
     try:
         return await work
-    except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+    except POSTGRES_ERRORS as error:
         message = f"the notifier's database does not answer ({type(error).__name__})"
         raise DeliveriesUnavailable(message) from None
 
@@ -242,7 +241,7 @@ class Intake:
                     await self._follow_while_locked(connection)
                 finally:
                     connection.terminate()
-            except (*TRANSIENT_ERRORS, asyncpg.PostgresError) as error:
+            except POSTGRES_ERRORS as error:
                 reason = type(error).__name__
             if reason != said:
                 log.warning("intake interrupted: its database does not answer", reason=reason)
