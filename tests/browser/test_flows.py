@@ -114,6 +114,8 @@ async def test_everything_can_be_done_with_the_keyboard_alone(desk: Desk) -> Non
     page = await desk.page()
     await page.goto("/my-user")
     keys = page.keyboard
+    # The browser puts the focus there after the page has loaded; keys pressed before are lost.
+    await expect(page.get_by_label("E-mail address")).to_be_focused()
     await keys.type("owner@example.com")
     await keys.press("Tab")
     await keys.type(PASSWORD)

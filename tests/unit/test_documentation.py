@@ -49,7 +49,8 @@ DOCUMENTS = [
 ]
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+OBSERVABILITY = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 MAIL = (ROOT / "docs" / "mail.md").read_text(encoding="utf-8")
 SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 
@@ -226,15 +227,14 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert documented == dict(leaves_of(configured))
     assert {
         row[0].strip("`"): {"administrators_only": row[1] == "yes", "description": row[2]}
-        for row in rows_of(section(OPERATIONS, "Scopes"))
+        for row in rows_of(section(CONFIGURATION, "Scopes"))
     } == scopes
     assert {row[0].strip("`") for row in rows_of(section(MAIL, "Rules that we ship"))} == set(rules)
 
 
 def section_of_configuration() -> list[list[str]]:
     """Return the rows of all tables about settings."""
-    begin = OPERATIONS.index("Every setting with its default")
-    return rows_of(OPERATIONS[begin : OPERATIONS.index("\n## Keys")])
+    return rows_of(CONFIGURATION[CONFIGURATION.index("Every setting with its default") :])
 
 
 def test_documented_defaults_are_those_of_the_code() -> None:
@@ -273,8 +273,8 @@ def test_every_secret_of_the_configuration_is_documented() -> None:
         "OAUTHAPPS_" + name.replace(".", "__").upper() for name in secrets_of(Settings, "")
     }
 
-    documented = set(re.findall(r"`(OAUTHAPPS_\w+__(?:URL|PASSWORD|CLIENT_SECRET))`", OPERATIONS))
-    assert documented == variables
+    named = re.findall(r"`(OAUTHAPPS_\w+__(?:URL|PASSWORD|CLIENT_SECRET))`", CONFIGURATION)
+    assert set(named) == variables
 
 
 def secrets_of(model: Any, path: str) -> Iterator[str]:
@@ -293,7 +293,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
     ]
     exposed = {one for source in sources for one in _METRIC.findall(source)}
 
-    assert set(_METRIC.findall(section(OPERATIONS, "Health and metrics"))) == exposed
+    assert set(_METRIC.findall(OBSERVABILITY)) == exposed
 
 
 MINE, OTHERS = "me", "somebody else"
