@@ -11,7 +11,7 @@ from services.registry.pages.forms import Form, form_of
 from services.registry.pages.login import Passwords, TooManyAttempts
 from services.registry.pages.sessions import new_token, proof_of
 from services.registry.pages.sign_in import START
-from services.registry.pages.site import HOME, LOGIN, Site, local, redirect
+from services.registry.pages.site import HOME, LOGIN, TYPED, Site, local, redirect
 from services.registry.pages.visits import FORMS, Visit
 from shared.config import SignIn
 from shared.problem import Problem
@@ -105,6 +105,7 @@ class Entrance:
             sign_in=self._sign_in,
             sign_in_url=f"{START}?{after}",
             is_return="next" in request.query_params,
+            is_typed=TYPED in request.query_params,
         )
         self._site.set_cookie(response, self._visitor, visitor, seconds=VISITOR_SECONDS)
         return response

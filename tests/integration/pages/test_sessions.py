@@ -35,6 +35,20 @@ async def test_whoever_is_not_logged_in_is_led_to_it_and_back(stranger: Visitor)
     assert answer.headers["location"] == "/my-user?name=CI&status=active"
 
 
+async def test_the_login_says_that_something_is_kept_only_where_it_is(
+    olga: Visitor, stranger: Visitor
+) -> None:
+    """Whoever comes for the first time has typed nothing."""
+    await stranger.follow(await stranger.get("/my-user?name=CI", 303))
+    assert "Log in to go on." in stranger.page
+    assert "What you typed is kept." not in stranger.page
+
+    await olga.get("/my-user/applications/new")
+    olga.http.cookies.delete("session")
+    await olga.follow(await olga.send("/my-user/applications/new", name="CI"))
+    assert "What you typed is kept." in olga.page
+
+
 @pytest.mark.parametrize(
     ("email", "password"),
     [
