@@ -74,8 +74,8 @@ class Generous:
 
     async def __call__(
         self,
-        request: ClientRequest,  # noqa: ARG002 - what it gives depends on nothing
-        parameters: Parameters,  # noqa: ARG002 - likewise
+        request: ClientRequest,
+        parameters: Parameters,
     ) -> dict[str, str]:
         return {}
 
