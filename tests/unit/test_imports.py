@@ -34,7 +34,7 @@ WEB = frozenset(
     | {"endpoint", "authentication", "revocation", "dpop"}
     # The pages.
     | {"site", "forms", "entrance", "sign_in", "grids", "listings", "additions"}
-    | {"application_pages"}
+    | {"application_pages", "password_page"}
     | {"preview"}
 )
 SHARED_WEB = frozenset(

@@ -11,6 +11,7 @@ from services.registry.directory import is_storable
 from services.registry.passwords import hash_password, matches, new_password
 from shared.config import Logins
 from shared.postgres import Pool
+from shared.security_log import security
 from shared.token_bucket import TokenBuckets, network_of
 
 LOGINS = Counter("oauthapps_registry_logins_total", "Attempts to log in", ["outcome"])
@@ -51,17 +52,32 @@ class Passwords:
             nobody = await asyncio.to_thread(_hash_of_nobody)
             kept = row["password_hash"] if row is not None and known else nobody
             is_right = await asyncio.to_thread(matches, kept, password)
-        if row is None or not (known and is_right):
+        user_id = None if row is None else str(row["id"])
+        if not (known and is_right):
             LOGINS.labels("refused").inc()
+            reason = "wrong password" if known else "nobody who could log in"
+            security.warning("password refused", user=user_id, reason=reason)
             return None
         LOGINS.labels("accepted").inc()
-        return str(row["id"])
+        security.info("password accepted", user=user_id)
+        return user_id
+
+    async def has_one(self, user_id: str) -> bool:
+        """Tell whether a user has a password at all."""
+        found: bool = await self._pool.fetchval(_HAS_ONE, user_id)
+        return found
 
     def _admit(self, of: str, key: str) -> None:
         level = self._buckets[of].take(key)
         if not level.granted:
             LOGINS.labels("limited").inc()
+            security.warning("logins limited", of=of)
             raise TooManyAttempts(level.reset_seconds)
+
+
+def too_many(error: TooManyAttempts) -> str:
+    """Return what a person is told."""
+    return f"Too many attempts. Try again in {error.seconds} seconds."
 
 
 @cache
@@ -71,3 +87,4 @@ def _hash_of_nobody() -> str:
 
 
 _USER = "SELECT id, active, password_hash FROM registry.users WHERE lower(email) = lower($1)"
+_HAS_ONE = "SELECT count(password_hash) > 0 FROM registry.users WHERE id = $1"

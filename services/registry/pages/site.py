@@ -27,6 +27,7 @@ from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS
 from shared.problem import KEYS_MISSING, Problem
 from shared.resource_server import BearerVerifier, KeysUnavailable, NoSigningKeys
+from shared.security_log import path_of, security
 
 log = get_logger(__name__)
 LOGIN = "/login"
@@ -197,6 +198,7 @@ class Site:
         site = request.headers.get("sec-fetch-site", "same-origin")
         ours = site in ("same-origin", "none")
         if not (ours and is_proof(token, FORMS, form.text("proof"))):
+            security.warning("form refused", path=path_of(request.url.path), sent_from=site)
             raise FormExpired
 
     def refusal(self, request: Request, visit: Visit | None, error: Exception) -> Response:
@@ -211,6 +213,8 @@ class Site:
             case _:
                 log.error("page failed", path=request.url.path, exc_info=error)
                 problem = Problem(500, "Something went wrong on our side; it has been logged.")
+        if problem.status == 403 and visit is not None and not isinstance(problem, FormExpired):
+            security.warning("page refused", user=visit.user.id, path=path_of(request.url.path))
         response = self.page(request, "message.html", visit, status=problem.status, problem=problem)
         for name, value in problem.headers.items():
             response.headers.setdefault(name, value)
