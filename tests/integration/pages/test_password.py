@@ -1,5 +1,7 @@
 """Changing one's own password."""
 
+import re
+
 import pytest
 
 from tests.integration.pages.visitor import PASSWORD, Visitor, visitor_of
@@ -78,3 +80,20 @@ async def test_who_signs_in_elsewhere_has_no_password_to_change(api: Api, olga: 
     await olga.get("/my-user")
     assert PATH not in olga.page
     await olga.get(PATH, 404)
+
+
+async def test_fields_are_hidden_and_known_to_password_managers(
+    olga: Visitor, stranger: Visitor
+) -> None:
+    """Nothing keeps anybody from pasting, or from letting a program choose."""
+    await olga.get(PATH)
+    await stranger.get("/login")
+
+    fields = [
+        one for page in (olga.page, stranger.page) for one in re.findall("<input[^>]*>", page)
+    ]
+    secret = [one for one in fields if 'type="password"' in one]
+    known = sorted(re.findall(r'autocomplete="([a-z-]+)"', " ".join(fields)))
+    assert len(secret) == 4
+    assert known == sorted(["username", "current-password"] * 2 + ["new-password"] * 2)
+    assert "onpaste" not in olga.page + stranger.page

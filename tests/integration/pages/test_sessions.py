@@ -127,6 +127,16 @@ async def test_logging_out_ends_the_session_at_the_server(api: Api, olga: Visito
     assert await sessions(api) == 0
 
 
+async def test_every_page_leads_out(olga: Visitor) -> None:
+    """Whoever has to leave a machine must not look for it."""
+    application_id, _, _ = await olga.add("CI")
+    one = f"/applications/{application_id}"
+    for path in ("/my-user", "/my-user/applications/new", "/my-user/password", one, f"{one}/edit"):
+        await olga.get(path)
+        assert 'action="/logout"' in olga.page
+        assert 'action="/logout-everywhere"' in olga.page
+
+
 async def test_logging_out_everywhere_ends_all_of_ones_own(api: Api, olga: Visitor) -> None:
     """And nobody else's."""
     other = await api.user("other@example.com")
