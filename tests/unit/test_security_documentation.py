@@ -108,6 +108,16 @@ def test_each_requirement_of_levels_1_and_2_has_its_line() -> None:
     assert named == Counter(dict.fromkeys(required, 1))
 
 
+def test_the_sum_is_that_of_the_lines() -> None:
+    """It is what most people read."""
+    met = Counter(row[2] for row in rows_of(ASVS) for _ in row[0].split(", "))
+
+    assert (
+        f"Of {met.total()} requirements {met['yes']} are met, {met['partly']} in part, "
+        f"{met['no']} not, and {met['n/a']} do not apply."
+    ) in ASVS
+
+
 def test_every_boundary_of_the_picture_is_described() -> None:
     """Who talks to whom is what a threat model stands on."""
     boundaries = section(SECURITY, "Boundaries")

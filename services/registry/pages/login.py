@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
 
 from prometheus_client import Counter
@@ -10,6 +10,7 @@ from prometheus_client import Counter
 from services.registry.directory import is_storable
 from services.registry.passwords import hash_password, matches, new_password
 from shared.config import Logins
+from shared.known_good import KnownGood
 from shared.postgres import Pool
 from shared.security_log import security
 from shared.token_bucket import TokenBuckets, network_of
@@ -26,7 +27,11 @@ class TooManyAttempts(Exception):
 
 
 class Passwords:
-    """Checks passwords. Each process counts attempts by itself, for the account and the address."""
+    """Checks passwords. Each process counts attempts by itself, for the account and the address.
+
+    An account from where it logged in lately is counted apart: whoever guesses elsewhere does not
+    keep its owner out.
+    """
 
     def __init__(
         self, pool: Pool, limits: Logins, *, clock: Callable[[], float] = time.monotonic
@@ -36,15 +41,18 @@ class Passwords:
             "account": TokenBuckets(limits.per_account_and_minute, clock=clock),
             "address": TokenBuckets(limits.per_address_and_minute, clock=clock),
         }
+        self._known = KnownGood()
         # A check takes a core for 50 ms: never all of them at once.
         self._turns = asyncio.Semaphore(2)
 
     async def user_of(self, email: str, password: str, *, address: str) -> str | None:
         """Return the id of the active user with this password, or None. Raises TooManyAttempts."""
         email = email.strip()[:320]
-        self._admit("address", network_of(address))
+        network = network_of(address)
+        self._admit("address", network)
+        account, at_home = email.casefold(), (email.casefold(), network)
         # Also for an address that nobody has: otherwise the limit would tell.
-        self._admit("account", email.casefold())
+        self._admit("account", at_home if at_home in self._known else account)
         row = await self._pool.fetchrow(_USER, email) if is_storable(email) else None
         known = row is not None and row["active"] and row["password_hash"] is not None
         async with self._turns:
@@ -58,6 +66,7 @@ class Passwords:
             reason = "wrong password" if known else "nobody who could log in"
             security.warning("password refused", user=user_id, reason=reason)
             return None
+        self._known.add(at_home)
         LOGINS.labels("accepted").inc()
         security.info("password accepted", user=user_id)
         return user_id
@@ -67,7 +76,7 @@ class Passwords:
         found: bool = await self._pool.fetchval(_HAS_ONE, user_id)
         return found
 
-    def _admit(self, of: str, key: str) -> None:
+    def _admit(self, of: str, key: Hashable) -> None:
         level = self._buckets[of].take(key)
         if not level.granted:
             LOGINS.labels("limited").inc()

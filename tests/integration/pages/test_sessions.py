@@ -1,7 +1,9 @@
 """Logging in and out, and what a form must carry."""
 
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.integration.pages.visitor import (
@@ -191,6 +193,33 @@ async def test_too_many_attempts_have_to_wait_whatever_the_password(
     assert int(answer.headers["retry-after"]) >= 1
     assert "Too many attempts" in stranger.page
     await stranger.send("/login", email="other@example.com", password=PASSWORD)
+
+
+async def guess_until_stopped(visitor: Visitor) -> None:
+    """Send wrong passwords; tokens flow in meanwhile, so their number is not told."""
+    await visitor.get("/login")
+    answers = []
+    while 429 not in answers:
+        fields = {**visitor.fields, "email": OWNER, "password": "wrong"}
+        answers.append((await visitor.http.post("/login", data=fields)).status_code)
+    assert set(answers) == {401, 429}
+    assert len(answers) > 9
+
+
+async def test_who_guesses_elsewhere_keeps_nobody_out_where_they_logged_in_before(
+    api: Api, stranger: Visitor
+) -> None:
+    """Otherwise whoever knows an address could keep its owner out. There it is bounded too."""
+    transport: Any = api.http._transport
+    elsewhere = httpx.ASGITransport(transport.app, client=("192.0.2.9", 1))
+    await stranger.log_in(OWNER)
+    await stranger.send("/logout")
+    async with httpx.AsyncClient(transport=elsewhere, base_url=api.http.base_url) as http:
+        await guess_until_stopped(Visitor(http))
+    await stranger.log_in(OWNER)
+    await stranger.send("/logout")
+
+    await guess_until_stopped(stranger)
 
 
 async def test_a_form_without_its_proof_changes_nothing(api: Api, olga: Visitor) -> None:
