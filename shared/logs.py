@@ -15,7 +15,7 @@ _SECRET_NAMES = re.compile(
     r"secret|password|digest|authorization|token|assertion|cookie", re.IGNORECASE
 )
 _CLIENT_SECRET = re.compile(r"oas_[A-Za-z0-9]{8,}")
-_URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]*):[^@/\s]+@")
+_URL_PASSWORD = re.compile(r"(\b\w+://[^:/@\s]*):[^@/\s]+@")
 _HARMLESS = frozenset({"token_url", "secret_id"})
 REMOVED = "[removed]"
 

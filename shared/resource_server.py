@@ -21,6 +21,7 @@ from shared.failures import TransientFailure
 from shared.jwk import ALGORITHMS
 from shared.logs import get_logger
 from shared.problem import KEYS_MISSING, Problem
+from shared.security_log import path_of, security
 from shared.tasks import end
 from shared.trust import trusted
 from shared.web import problem_response
@@ -307,7 +308,8 @@ class ResourceServer:
         except NoSigningKeys:
             raise keys_missing() from None
         except (TokenRefused, TokenWithdrawn) as error:
-            log.info("access token refused", reason=str(error))
+            path = path_of(request.url.path)
+            security.warning("access token refused", reason=str(error), path=path)
             raise invalid_token() from None
         except TransientFailure as failure:
             log.info("access token not verified", reason=str(failure))
@@ -318,6 +320,7 @@ class ResourceServer:
             ) from None
         needed = self._scope_of(request.method, request.url.path)
         if needed is not None and needed not in token.scopes:
+            security.warning("scope missing", client_id=token.client_id, scope=needed)
             raise insufficient_scope(needed)
         return token
 

@@ -8,5 +8,5 @@ import httpx
 
 @cache
 def trusted() -> ssl.SSLContext:
-    """Return what `httpx` trusts by itself, for `verify=`."""
-    return httpx.create_ssl_context(trust_env=False)
+    """Return what `httpx` trusts by itself, or what SSL_CERT_FILE names instead, for `verify=`."""
+    return httpx.create_ssl_context()

@@ -37,6 +37,7 @@ from shared.postgres import (
 )
 from shared.pruning import prune_forever
 from shared.resource_server import BearerVerifier, Possession
+from shared.secure_headers import Service
 from shared.service_credential import load as load_credential
 from shared.subscription import Subscription
 from shared.web import PROBLEM_HANDLERS, background, health_routes
@@ -163,7 +164,8 @@ def create_app(settings: Settings) -> Starlette:
             )
             yield
 
-    return Starlette(
+    return Service(
+        settings.notifier_public_url,
         routes=Preview(in_force).routes,
         lifespan=lifespan,
         exception_handlers=PROBLEM_HANDLERS,

@@ -29,7 +29,6 @@ SIGNED = (
 _LINE = 70
 _SPACE = re.compile(rb"[ \t]+")
 _SPACE_AT_END = re.compile(rb"[ \t]+(?=\r\n|$)")
-_EMPTY_AT_END = re.compile(rb"(?:\r\n)*$")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 
@@ -128,7 +127,10 @@ def _relaxed_header(name: str, value: bytes) -> bytes:
 def _relaxed_body(body: bytes) -> bytes:
     """Return the body as it is signed (section 3.4.4)."""
     lines = _SPACE_AT_END.sub(b"", _SPACE.sub(b" ", body))
-    kept = _EMPTY_AT_END.sub(b"", lines)
+    end = len(lines)
+    while lines.endswith(b"\r\n", 0, end):
+        end -= len(b"\r\n")
+    kept = lines[:end]
     return kept + b"\r\n" if kept else b""
 
 

@@ -12,15 +12,14 @@ from typing import Any
 from jinja2 import (
     BaseLoader,
     Environment,
-    StrictUndefined,
     TemplateError,
     TemplateNotFound,
     TemplateSyntaxError,
     nodes,
 )
 from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from services.notifier.bounded_templates import bounded, environment_of
 from services.notifier.template_files import (
     BASE,
     DEFAULT_LOCALE,
@@ -55,7 +54,7 @@ class Library:
             sorted({parts[1] for name in sources if len(parts := name.split("/")) == 3} - {BASE})
         )
         self._environments = {
-            locale: _environment(_ByLocale(sources, chain_of(locale)), variables)
+            locale: environment_of(_ByLocale(sources, chain_of(locale)), FILTERS, hidden=variables)
             for locale in self.locales
         }
         for name, source in sources.items():
@@ -87,7 +86,9 @@ class Library:
         try:
             found = environment.get_template(name)
             language = _locale_of(str(found.filename).partition(":")[0])
-            return Rendered(found.render({**values, "language": tag_of(language)}), language)
+            with bounded():
+                text = found.render({**values, "language": tag_of(language)})
+            return Rendered(text, language)
         except TemplateError as error:
             # It names variables and lines, never a value.
             reason = f"{type(error).__name__}: {error.message}"
@@ -134,27 +135,6 @@ class _ByLocale(BaseLoader):
             if name in self._sources:
                 return self._sources[name].text, name, None
         raise TemplateNotFound(template)
-
-
-def _environment(loader: BaseLoader, variables: frozenset[str]) -> Environment:
-    environment = ImmutableSandboxedEnvironment(
-        loader=loader,
-        undefined=StrictUndefined,
-        autoescape=lambda name: name is not None and name.endswith(".html"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        auto_reload=False,
-        cache_size=-1,
-    )
-    environment.filters.update(FILTERS)
-    # Nothing that a template does not need, and nothing in the way of a variable of ours.
-    environment.globals = {
-        name: value
-        for name, value in environment.globals.items()
-        if name in ("range", "namespace") and name not in variables
-    }
-    return environment
 
 
 def _check(environment: Environment, name: str, source: Source, variables: frozenset[str]) -> None:

@@ -23,9 +23,6 @@ HEADERS = {
         " frame-ancestors 'none'; sandbox allow-popups allow-top-navigation-by-user-activation"
     ),
     "X-Robots-Tag": "noindex",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
 }
 
 

@@ -59,6 +59,7 @@ from shared.postgres import (
     require_migrated,
 )
 from shared.resource_server import BearerVerifier, Possession
+from shared.secure_headers import Service
 from shared.service_credential import load as load_credential
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
@@ -204,7 +205,7 @@ def create_app(settings: Settings) -> Starlette:
                 stopping.set()
 
     handlers = {**PROBLEM_HANDLERS, **REFUSAL_HANDLERS, HTTPException: _on_http_exception}
-    app = Starlette(lifespan=lifespan, exception_handlers=handlers)
+    app = Service(settings.public_url, lifespan=lifespan, exception_handlers=handlers)
     app.state.stopping = stopping
     allow_origins(
         app,

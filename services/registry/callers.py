@@ -11,7 +11,6 @@ from services.registry.handlers import Context
 from services.registry.keyed_requests import Derived
 from services.registry.rate_limits import FailedAuthentications
 from services.registry.views import ApplicationViews
-from shared.problem import Problem
 from shared.resource_server import (
     AccessToken,
     BearerVerifier,
@@ -23,6 +22,7 @@ from shared.resource_server import (
     keys_missing,
     presented_token,
 )
+from shared.security_log import path_of, security
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +95,13 @@ class Callers:
         self._failures.admit(address, presented)
         try:
             caller = await self._caller(presented, request)
-        except Problem as problem:
-            if problem.status == 401:
-                self._failures.failed(address)
-            raise
+        except NoSigningKeys:
+            raise keys_missing() from None
+        except TokenRefused as error:
+            self._failures.failed(address)
+            path = path_of(request.url.path)
+            security.warning("access token refused", reason=str(error), path=path)
+            raise invalid_token() from None
         self._failures.succeeded(presented)
         request.state.caller = caller
         return caller
@@ -109,27 +112,23 @@ class Callers:
         return await self.authenticated(request)
 
     async def _caller(self, presented: str, request: Request) -> Caller:
-        try:
-            token = await self._verifier.verify(presented)
-            self._possession.check(token, request)
-        except NoSigningKeys:
-            raise keys_missing() from None
-        except TokenRefused:
-            raise invalid_token() from None
+        """Return who calls. Raises TokenRefused, NoSigningKeys and what the look-ups raise."""
+        token = await self._verifier.verify(presented)
+        self._possession.check(token, request)
         # The registry holds the truth: a token dies here with its client, at once.
         client = await self._views.caller(token.client_id)
         if client is None or not client.active:
-            raise invalid_token()
+            raise TokenRefused("client inactive or gone")
         if client.expires_at is not None and client.expires_at <= now():
-            raise invalid_token()
+            raise TokenRefused("client expired")
         if client.not_before is not None and token.issued_at < client.not_before.timestamp():
-            raise invalid_token()
+            raise TokenRefused("the client's tokens revoked")
         if token.jti in client.revoked:
-            raise invalid_token()
+            raise TokenRefused("revoked")
         try:
             user = await self._directory.user(client.owner_id)
         except UserUnknown:
-            raise invalid_token() from None
+            raise TokenRefused("owner unknown") from None
         if not user.active:
-            raise invalid_token()
+            raise TokenRefused("owner disabled")
         return Caller(user=user, organization_id=client.organization_id, token=token)

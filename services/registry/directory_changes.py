@@ -131,7 +131,8 @@ class DirectoryChanges:
 
     async def add_user(self, new: NewUser, author: Author) -> User:
         """Add a user. Raises FieldUnusable, FieldTaken."""
-        password_hash = await _hashed(new.password)
+        about = (new.email, new.name, *new.organizations)
+        password_hash = await _hashed(new.password, about)
         async with writing(self._pool) as connection:
             rights = await _rights(connection, author)
             organizations = await _choose(connection, rights, new.organizations)
@@ -186,7 +187,9 @@ class DirectoryChanges:
 
     async def set_password(self, user_id: str, password: str, author: Author) -> User:
         """Give a user another password. Raises FieldUnusable."""
-        change = UserChange(password_hash=await _hashed(password))
+        user = await Directory(self._pool).user(user_id)
+        about = (user.email, user.name, *(one.name for one in user.organizations))
+        change = UserChange(password_hash=await _hashed(password, about))
         return await self.change_user(user_id, change, author)
 
     async def erase_user(self, user_id: str, author: Author) -> User:
@@ -303,6 +306,8 @@ def _check_fate(rights: Actor, before: User, after: User) -> None:
         raise Forbidden(ABOVE)
 
 
-async def _hashed(password: str | None) -> str | None:
+async def _hashed(password: str | None, about: Sequence[str]) -> str | None:
     """Return a hash, made beside the event loop: it takes long on purpose."""
-    return None if password is None else await asyncio.to_thread(hash_password, password)
+    if password is None:
+        return None
+    return await asyncio.to_thread(hash_password, password, about=about)

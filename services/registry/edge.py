@@ -7,9 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.registry.callers import Callers
+from services.registry.creation import Forbidden
 from services.registry.idempotency import Idempotency
 from services.registry.operations import Operation
 from services.registry.rate_limits import CallerLimits, Policy
+from shared.resource_server import insufficient_scope
+from shared.security_log import path_of, security
 
 
 class Edge:
@@ -25,9 +28,18 @@ class Edge:
         caller = await self._callers.authenticated(request)
         policy: Policy = "reads" if operation.method == "GET" else "writes"
         request.state.headers, refusal = self._limits.take(caller.token.client_id, policy)
+        about = {"user": caller.user.id, "client_id": caller.token.client_id}
+        path = path_of(request.url.path)
         if refusal is not None:
+            security.warning("requests limited", **about, path=path)
             raise refusal
-        caller = await self._callers.caller(request, operation.scope)
-        if operation.method == "POST":
-            return await self._idempotency.answer(operation, request, caller)
-        return await operation.handler(request)
+        if operation.scope not in caller.token.scopes:
+            security.warning("scope missing", **about, path=path, scope=operation.scope)
+            raise insufficient_scope(operation.scope)
+        try:
+            if operation.method == "POST":
+                return await self._idempotency.answer(operation, request, caller)
+            return await operation.handler(request)
+        except Forbidden as error:
+            security.warning("request refused", **about, path=path, reason=str(error))
+            raise

@@ -20,6 +20,7 @@ from shared.feed_client import MOST_RECIPIENTS, Administrators
 from shared.postgres import Pool
 from shared.problem import FieldError, Problem
 from shared.revocation import TokenRevocation
+from shared.security_log import path_of, security
 from shared.service_credential import is_presented
 from shared.usage import FirstUses, UsageReport
 from shared.web import json_response, read_body
@@ -158,6 +159,7 @@ class InternalApi:
 
     def _authenticate(self, request: Request) -> None:
         if not is_presented(self._credential, request.headers.get("authorization")):
+            security.warning("service credential refused", path=path_of(request.url.path))
             raise Problem(
                 401,
                 "This address is for the services of this installation.",

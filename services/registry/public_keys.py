@@ -2,7 +2,6 @@
 
 import binascii
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ MEMBER = "jwks"
 MOST_KEYS = 8
 LONGEST_RSA_BITS = 8192
 KID_LIMIT = 255
-_PEM = re.compile(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
+_BEGIN, _END, _RULE = "-----BEGIN ", "-----END ", "-----"
 _SIGNATURES = get_default_algorithms()
 
 
@@ -41,9 +40,10 @@ def keys_in(text: str) -> tuple[PublicKey, ...]:
     if not text:
         return ()
     if "-----BEGIN" in text:
-        if re.sub(_PEM, "", text).strip():
+        blocks, beside = _blocks_of(text)
+        if beside.strip():
             raise FieldRefused("There is something beside the PEM keys.", MEMBER)
-        return _checked([_of_pem(one) for one in _PEM.findall(text)])
+        return _checked([_of_pem(one) for one in blocks])
     try:
         given = json.loads(text)
     except (ValueError, RecursionError):
@@ -51,6 +51,20 @@ def keys_in(text: str) -> tuple[PublicKey, ...]:
     if not isinstance(given, dict):
         raise FieldRefused("Give a JWK set as JSON, or public keys in PEM form.", MEMBER)
     return keys_of(given if "keys" in given else {"keys": [given]})
+
+
+def _blocks_of(text: str) -> tuple[list[str], str]:
+    """Return the PEM blocks of a text, and what stands beside them; reads each character once."""
+    blocks, beside, at = [], [], 0
+    while (begin := text.find(_BEGIN, at)) >= 0:
+        end = text.find(_END, begin)
+        close = text.find(_RULE, end + len(_END)) if end >= 0 else -1
+        if close < 0:
+            break
+        beside.append(text[at:begin])
+        at = close + len(_RULE)
+        blocks.append(text[begin:at])
+    return blocks, "".join([*beside, text[at:]])
 
 
 def _of_jwk(given: Mapping[str, Any], path: tuple[str | int, ...]) -> PublicKey:

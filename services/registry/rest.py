@@ -52,6 +52,7 @@ from services.registry.views import (
 from shared.config import Settings
 from shared.envelope import Envelope
 from shared.queries import limit_of, query_of, whole
+from shared.security_log import security
 from shared.web import NO_STORE, json_response
 
 READ = "applications:read"
@@ -334,6 +335,7 @@ class ApplicationsApi:
             caller.user.actor, owner_id=view.owner.id, organization_id=view.organization.id
         ):
             # What may not be managed may not be known to exist either.
+            security.warning("application hidden", user=caller.user.id, application=view.id)
             raise not_found()
         return view
 
@@ -345,6 +347,7 @@ class ApplicationsApi:
         if not may_manage(
             caller.user.actor, owner_id=first.owner_id, organization_id=first.organization_id
         ):
+            security.warning("application hidden", user=caller.user.id, application=application_id)
             raise not_found()
         return envelopes
 

@@ -26,15 +26,13 @@ from services.token.parameters import Parameters, parse
 from shared.config import Settings
 from shared.logs import get_logger
 from shared.problem import Problem
+from shared.secure_headers import added, headers_at
 from shared.short_way import Answer, Headers
 from shared.stopping import CLOSE
 from shared.web import read_body
 
 ANSWERS = Counter("oauthapps_token_requests_total", "Answers to clients", ["endpoint", "outcome"])
 RETRY_SECONDS = 5
-# Of an answer without content: nothing is no JSON, and some libraries would try to read it.
-_EMPTY: Headers = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
-_JSON: Headers = ((b"content-type", b"application/json"), *_EMPTY)
 _encode = msgspec.json.Encoder().encode
 log = get_logger(__name__)
 
@@ -56,6 +54,9 @@ class Endpoint:
         self._grant = grant
         self._max_body = settings.token.max_body
         self._body_seconds = settings.token.body_timeout.total_seconds()
+        # Of an answer without content: nothing is no JSON, and some libraries would try to read it.
+        self._empty: Headers = added([(b"pragma", b"no-cache")], headers_at(settings.issuer))
+        self._json: Headers = ((b"content-type", b"application/json"), *self._empty)
         self._succeeded = ANSWERS.labels(name, "ok")
         realm = settings.token.realm.replace("\\", r"\\").replace('"', r"\"")
         self._challenge = (b"www-authenticate", f'Basic realm="{realm}"'.encode())
@@ -93,7 +94,7 @@ class Endpoint:
             log.exception("request failed", endpoint=self._name)
             return self._refusal(ServerError())
         self._succeeded.inc()
-        return (200, _EMPTY, b"") if members is None else (200, _JSON, _encode(members))
+        return (200, self._empty, b"") if members is None else (200, self._json, _encode(members))
 
     async def _body(self, request: Request) -> bytes:
         try:
@@ -118,4 +119,4 @@ class Endpoint:
         if error.status in (429, 503):
             headers.append((b"retry-after", str(error.retry_seconds or RETRY_SECONDS).encode()))
         body = _encode({"error": error.code, "error_description": error.description})
-        return error.status, (*_JSON, *headers), body
+        return error.status, (*self._json, *headers), body

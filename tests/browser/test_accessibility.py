@@ -64,6 +64,7 @@ async def test_every_page_is_for_everybody(desk: Desk, scheme: str, size: tuple[
         "/my-user",
         "/my-user?name=nothing",
         "/my-user/applications/new",
+        "/my-user/password",
         "/system/oauth-applications",
         "/system/oauth-applications/new",
         base,

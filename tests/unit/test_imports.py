@@ -34,12 +34,21 @@ WEB = frozenset(
     | {"endpoint", "authentication", "revocation", "dpop"}
     # The pages.
     | {"site", "forms", "entrance", "sign_in", "grids", "listings", "additions"}
-    | {"application_pages"}
+    | {"application_pages", "password_page"}
     | {"preview"}
 )
 SHARED_WEB = frozenset(
     f"shared.{one}"
-    for one in ("web", "server", "proxies", "cors", "resource_server", "guard", "queries")
+    for one in (
+        "web",
+        "server",
+        "proxies",
+        "cors",
+        "resource_server",
+        "guard",
+        "queries",
+        "secure_headers",
+    )
 )
 # A library → the only modules that know it.
 ONLY_IN = {

@@ -49,6 +49,7 @@ from services.registry.views import ApplicationView, ApplicationViews, jwks_view
 from shared.config import Settings
 from shared.envelope import encode_json
 from shared.problem import Problem
+from shared.security_log import security
 
 CHANGED_MEANWHILE = (
     "Somebody else has changed this application meanwhile. Your entries are kept here: look at "
@@ -133,6 +134,10 @@ class ApplicationPages:
         if first is None or not may_manage(
             visit.user.actor, owner_id=first.owner_id, organization_id=first.organization_id
         ):
+            if first is not None:
+                security.warning(
+                    "application hidden", user=visit.user.id, application=application_id
+                )
             raise ApplicationNotFound
         uses = await self._usage.of(application_id, days=DAYS)
         return self._site.page(
@@ -343,6 +348,8 @@ class ApplicationPages:
             visit.user.actor, owner_id=view.owner.id, organization_id=view.organization.id
         ):
             # What may not be managed may not be known to exist either.
+            if view is not None:
+                security.warning("application hidden", user=visit.user.id, application=view.id)
             raise ApplicationNotFound
         return view
 

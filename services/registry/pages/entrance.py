@@ -8,13 +8,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.registry.pages.forms import Form, form_of
-from services.registry.pages.login import Passwords, TooManyAttempts
+from services.registry.pages.login import Passwords, TooManyAttempts, too_many
 from services.registry.pages.sessions import new_token, proof_of
 from services.registry.pages.sign_in import START
-from services.registry.pages.site import HOME, LOGIN, Site, local, redirect
+from services.registry.pages.site import HOME, LOGIN, TYPED, Site, local, redirect
 from services.registry.pages.visits import FORMS, Visit
 from shared.config import SignIn
 from shared.problem import Problem
+from shared.security_log import security
 
 VISITOR_SECONDS = 3600
 WRONG = "E-mail address or password is wrong."
@@ -74,8 +75,7 @@ class Entrance:
                 form.text("email"), form.text("password"), address=address
             )
         except TooManyAttempts as error:
-            message = f"Too many attempts. Try again in {error.seconds} seconds."
-            response = self._form(request, form, 429, message)
+            response = self._form(request, form, 429, too_many(error))
             response.headers["Retry-After"] = str(error.seconds)
             return response
         if user_id is None:
@@ -83,6 +83,7 @@ class Entrance:
         # What the browser had is over, whoever set it.
         await self._sessions.end(request.cookies.get(self._site.cookie, ""))
         token = await self._sessions.begin(user_id)
+        security.info("logged in", user=user_id)
         response = redirect(local(request.query_params.get("next", "")))
         self._site.set_cookie(response, self._site.cookie, token)
         self._site.drop_cookie(response, self._visitor)
@@ -105,6 +106,7 @@ class Entrance:
             sign_in=self._sign_in,
             sign_in_url=f"{START}?{after}",
             is_return="next" in request.query_params,
+            is_typed=TYPED in request.query_params,
         )
         self._site.set_cookie(response, self._visitor, visitor, seconds=VISITOR_SECONDS)
         return response
@@ -112,11 +114,13 @@ class Entrance:
     async def log_out(self, _request: Request, visit: Visit, _form: Form) -> Response:
         """End this session."""
         await self._sessions.end(visit.session.token)
+        security.info("logged out", user=visit.user.id)
         return self._gone()
 
     async def log_out_everywhere(self, _request: Request, visit: Visit, _form: Form) -> Response:
         """End all sessions of the user."""
         await self._sessions.end_all(visit.user.id)
+        security.info("logged out everywhere", user=visit.user.id)
         return self._gone()
 
     def _gone(self) -> Response:

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from services.registry.creation import Forbidden
 from services.registry.pages.additions import SYSTEM
 from services.registry.pages.grids import Grids
+from services.registry.pages.login import Passwords
 from services.registry.pages.site import HOME, Site
 from services.registry.pages.visits import Visit
 
@@ -16,9 +17,10 @@ from services.registry.pages.visits import Visit
 class Listings:
     """The two pages with a grid."""
 
-    def __init__(self, site: Site, grids: Grids) -> None:
+    def __init__(self, site: Site, grids: Grids, passwords: Passwords) -> None:
         self._site = site
         self._grids = grids
+        self._passwords = passwords
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -29,7 +31,12 @@ class Listings:
         """Show the user and their applications."""
         grid = await self._grids.own(request, visit)
         return self._site.page(
-            request, "my_user.html", visit, grid=grid, add="/my-user/applications/new"
+            request,
+            "my_user.html",
+            visit,
+            grid=grid,
+            add="/my-user/applications/new",
+            has_password=await self._passwords.has_one(visit.user.id),
         )
 
     async def everyones(self, request: Request, visit: Visit) -> Response:

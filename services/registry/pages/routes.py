@@ -14,6 +14,7 @@ from services.registry.pages.entrance import Entrance
 from services.registry.pages.grids import Grids
 from services.registry.pages.listings import Listings
 from services.registry.pages.login import Passwords
+from services.registry.pages.password_page import PasswordPage
 from services.registry.pages.people import People
 from services.registry.pages.provider import Provider
 from services.registry.pages.sign_in import CALLBACK, SignInPages
@@ -53,7 +54,8 @@ def page_routes(
     passwords = Passwords(pool, settings.registry.logins)
     sign_in = settings.registry.sign_in
     entrance = Entrance(site, passwords, sign_in, body_limit=settings.registry.max_body)
-    people = People(sign_in, directory=directory, changes=DirectoryChanges(pool))
+    changes = DirectoryChanges(pool)
+    people = People(sign_in, directory=directory, changes=changes)
     additions = Additions(site, settings, store=store, views=views, directory=directory)
     applications = ApplicationPages(
         site,
@@ -64,12 +66,13 @@ def page_routes(
         directory=directory,
         usage=usage,
     )
-    listings = Listings(site, Grids(ApplicationLists(pool), directory))
+    listings = Listings(site, Grids(ApplicationLists(pool), directory), passwords)
 
     return [
         Route("/static/{version}/{name}", site.asset, methods=["GET"]),
         *entrance.routes,
         *(SignInPages(site, provider, people).routes if provider else ()),
+        *(PasswordPage(site, passwords, changes).routes if sign_in.passwords else ()),
         *listings.routes,
         *additions.routes,
         *applications.routes,

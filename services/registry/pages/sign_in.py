@@ -5,6 +5,7 @@ import binascii
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from prometheus_client import Counter
 from starlette.requests import Request
@@ -13,16 +14,15 @@ from starlette.routing import Route
 
 from services.registry.pages.people import People
 from services.registry.pages.provider import Provider, SignInRefused
-from services.registry.pages.site import Site, local, redirect
+from services.registry.pages.site import LOGIN, Site, local, redirect
 from shared import base64url
-from shared.logs import get_logger
 from shared.problem import Problem
+from shared.security_log import security
 
 START = "/login/sso"
 CALLBACK = "/login/sso/callback"
 TICKET_SECONDS = 600
 SIGN_INS = Counter("oauthapps_registry_sign_ins_total", "Sign-ins by the provider", ["outcome"])
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,16 @@ class SignInPages:
         return self.site.cookie.replace("session", "sign-in")
 
     async def start(self, request: Request) -> Response:
-        """Lead to the provider."""
+        """Lead to the provider, for whoever asks for it on our page or by the address itself."""
+        after = local(request.query_params.get("next", ""))
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            # Another site has sent them: nobody is logged in without having wanted it.
+            return redirect(f"{LOGIN}?{urlencode({'next': after})}")
         ticket = secrets.token_urlsafe(32)
         try:
             response = redirect(await self.provider.address(ticket))
         except Exception as error:  # noqa: BLE001 - a person gets a page, whatever happened
             return self.site.refusal(request, None, error)
-        after = local(request.query_params.get("next", ""))
         self.site.set_cookie(
             response, self._cookie, f"{ticket}.{_packed(after)}", seconds=TICKET_SECONDS
         )
@@ -70,12 +73,13 @@ class SignInPages:
             token = await self.site.sessions.begin(user.id)
         except SignInRefused as refused:
             SIGN_INS.labels("refused").inc()
-            log.info("sign-in refused", reason=str(refused))
+            security.warning("sign-in refused", reason=str(refused))
             response = self.site.refusal(request, None, _told(refused))
         except Exception as error:  # noqa: BLE001 - likewise
             return self.site.refusal(request, None, error)
         else:
             SIGN_INS.labels("accepted").inc()
+            security.info("sign-in accepted", user=user.id)
             response = redirect(local(_unpacked(packed)))
             self.site.set_cookie(response, self.site.cookie, token)
         self.site.drop_cookie(response, self._cookie)

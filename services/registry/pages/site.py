@@ -27,26 +27,24 @@ from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS
 from shared.problem import KEYS_MISSING, Problem
 from shared.resource_server import BearerVerifier, KeysUnavailable, NoSigningKeys
+from shared.security_log import path_of, security
 
 log = get_logger(__name__)
 LOGIN = "/login"
 HOME = "/my-user"
 # How long a page waits to learn whether there are signing keys; it is shown in any case.
 KEYS_PATIENCE_SECONDS = 0.2
-# Nothing from elsewhere, nothing inline, in no frame; nothing is kept by browser or proxy, so that
-# the button that goes back never shows a secret again.
+# Nothing from elsewhere, nothing inline, in no frame. Like every answer they are kept by no browser
+# and no proxy, so that the button that goes back never shows a secret again.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self';"
         " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Frame-Options": "DENY",
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
 }
-_NOT_KEPT = {"Cache-Control": "no-store"}
 _STATIC = files("services.registry") / "static"
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
@@ -200,6 +198,7 @@ class Site:
         site = request.headers.get("sec-fetch-site", "same-origin")
         ours = site in ("same-origin", "none")
         if not (ours and is_proof(token, FORMS, form.text("proof"))):
+            security.warning("form refused", path=path_of(request.url.path), sent_from=site)
             raise FormExpired
 
     def refusal(self, request: Request, visit: Visit | None, error: Exception) -> Response:
@@ -214,6 +213,8 @@ class Site:
             case _:
                 log.error("page failed", path=request.url.path, exc_info=error)
                 problem = Problem(500, "Something went wrong on our side; it has been logged.")
+        if problem.status == 403 and visit is not None and not isinstance(problem, FormExpired):
+            security.warning("page refused", user=visit.user.id, path=path_of(request.url.path))
         response = self.page(request, "message.html", visit, status=problem.status, problem=problem)
         for name, value in problem.headers.items():
             response.headers.setdefault(name, value)
@@ -233,7 +234,6 @@ class Site:
         headers = {
             "Cache-Control": "public, max-age=31536000, immutable",
             "Vary": "Accept-Encoding",
-            "X-Content-Type-Options": "nosniff",
         }
         # Only these: what is packed together with a form's proof would give it away by its length.
         if "gzip" in request.headers.get("accept-encoding", ""):
@@ -260,15 +260,19 @@ def reads_pages(request: Request) -> bool:
 def to_login(request: Request, form: Form | None = None, *, can_be_shown: bool = True) -> Response:
     """Send somebody to log in, and back to this page or dialog; what was typed comes along."""
     query = list(request.query_params.multi_items()) if form is None else form.kept(*KEPT)
+    is_typed = form is not None and can_be_shown and "name" in dict(query)
     here = request.url.path if not query else f"{request.url.path}?{urlencode(query)}"
     back = local(dict(query).get("back", ""))
     if not can_be_shown:
         here = back
     elif request.headers.get("dialog"):
         here = f"{back}{'&' if '?' in back else '?'}{urlencode({'open': here})}"
-    return away(request, f"{LOGIN}?{urlencode({'next': here})}")
+    after = {"next": here, **({TYPED: "1"} if is_typed else {})}
+    return away(request, f"{LOGIN}?{urlencode(after)}")
 
 
+# Tells the login page that there is something to come back to.
+TYPED = "typed"
 # Fields of forms that are filled in again after a login.
 KEPT = (
     *("name", "description", "scopes", "organization", "owner", "expires_at", "active"),
@@ -278,13 +282,13 @@ KEPT = (
 
 def redirect(url: str) -> Response:
     """Send a browser to another page, with GET."""
-    return RedirectResponse(url, 303, headers=_NOT_KEPT)
+    return RedirectResponse(url, 303)
 
 
 def away(request: Request, url: str) -> Response:
     """Send a browser to another page, also from a dialog: there our script does it."""
     if request.headers.get("dialog"):
-        return Response(status_code=204, headers={"Dialog-Location": url, **_NOT_KEPT})
+        return Response(status_code=204, headers={"Dialog-Location": url})
     return redirect(url)
 
 

@@ -1,7 +1,9 @@
 """Logging in and out, and what a form must carry."""
 
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.integration.pages.visitor import (
@@ -33,6 +35,20 @@ async def test_whoever_is_not_logged_in_is_led_to_it_and_back(stranger: Visitor)
 
     assert next_of(asked) == "/my-user?name=CI&status=active"
     assert answer.headers["location"] == "/my-user?name=CI&status=active"
+
+
+async def test_the_login_says_that_something_is_kept_only_where_it_is(
+    olga: Visitor, stranger: Visitor
+) -> None:
+    """Whoever comes for the first time has typed nothing."""
+    await stranger.follow(await stranger.get("/my-user?name=CI", 303))
+    assert "Log in to go on." in stranger.page
+    assert "What you typed is kept." not in stranger.page
+
+    await olga.get("/my-user/applications/new")
+    olga.http.cookies.delete("session")
+    await olga.follow(await olga.send("/my-user/applications/new", name="CI"))
+    assert "What you typed is kept." in olga.page
 
 
 @pytest.mark.parametrize(
@@ -113,6 +129,16 @@ async def test_logging_out_ends_the_session_at_the_server(api: Api, olga: Visito
     assert await sessions(api) == 0
 
 
+async def test_every_page_leads_out(olga: Visitor) -> None:
+    """Whoever has to leave a machine must not look for it."""
+    application_id, _, _ = await olga.add("CI")
+    one = f"/applications/{application_id}"
+    for path in ("/my-user", "/my-user/applications/new", "/my-user/password", one, f"{one}/edit"):
+        await olga.get(path)
+        assert 'action="/logout"' in olga.page
+        assert 'action="/logout-everywhere"' in olga.page
+
+
 async def test_logging_out_everywhere_ends_all_of_ones_own(api: Api, olga: Visitor) -> None:
     """And nobody else's."""
     other = await api.user("other@example.com")
@@ -167,6 +193,33 @@ async def test_too_many_attempts_have_to_wait_whatever_the_password(
     assert int(answer.headers["retry-after"]) >= 1
     assert "Too many attempts" in stranger.page
     await stranger.send("/login", email="other@example.com", password=PASSWORD)
+
+
+async def guess_until_stopped(visitor: Visitor) -> None:
+    """Send wrong passwords; tokens flow in meanwhile, so their number is not told."""
+    await visitor.get("/login")
+    answers = []
+    while 429 not in answers:
+        fields = {**visitor.fields, "email": OWNER, "password": "wrong"}
+        answers.append((await visitor.http.post("/login", data=fields)).status_code)
+    assert set(answers) == {401, 429}
+    assert len(answers) > 9
+
+
+async def test_who_guesses_elsewhere_keeps_nobody_out_where_they_logged_in_before(
+    api: Api, stranger: Visitor
+) -> None:
+    """Otherwise whoever knows an address could keep its owner out. There it is bounded too."""
+    transport: Any = api.http._transport
+    elsewhere = httpx.ASGITransport(transport.app, client=("192.0.2.9", 1))
+    await stranger.log_in(OWNER)
+    await stranger.send("/logout")
+    async with httpx.AsyncClient(transport=elsewhere, base_url=api.http.base_url) as http:
+        await guess_until_stopped(Visitor(http))
+    await stranger.log_in(OWNER)
+    await stranger.send("/logout")
+
+    await guess_until_stopped(stranger)
 
 
 async def test_a_form_without_its_proof_changes_nothing(api: Api, olga: Visitor) -> None:

@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from oidc_provider_mock import User as Someone
     from oidc_provider_mock import run_server_in_thread
 
-from services.registry.pages.provider import Provider, SignInRefused
+from services.registry.pages.provider import Provider, ProviderUnavailable, SignInRefused
 from services.registry.pages.routes import provider_of
 from shared.config import ConfigurationError, Registry, Settings, SignIn
 from tests.integration.pages.visitor import PASSWORD, Visitor, visitor_of
@@ -105,6 +105,15 @@ def back(url: str) -> str:
     """Return the path and query of the address that leads back."""
     parts = urlsplit(url)
     return f"{parts.path}?{parts.query}"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_another_site_signs_nobody_in(api: Api, site: str) -> None:
+    """Who is logged in at the provider would have a session here without having asked for one."""
+    async with browser(api) as visitor:
+        answer = await visitor.http.get(f"{START}?next=/my-user", headers={"Sec-Fetch-Site": site})
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=%2Fmy-user")
 
 
 async def test_who_is_known_by_a_verified_address_is_let_in(api: Api) -> None:
@@ -366,3 +375,16 @@ class Liar:
             headers={"kid": "1"},
         )
         return JSONResponse({"access_token": "a", "token_type": "Bearer", "id_token": signed})
+
+
+async def test_a_provider_that_leads_elsewhere_is_not_followed() -> None:
+    """What it is configured with is the only place that is asked."""
+
+    async def moved(_request: Request) -> Response:
+        return Response(status_code=302, headers={"Location": "http://169.254.169.254/"})
+
+    app = Starlette(routes=[Route("/.well-known/openid-configuration", moved)])
+    async with serving(app) as url:
+        provider = Provider(settings_of(url), "http://registry.example/login/sso/callback")
+        with pytest.raises(ProviderUnavailable):
+            await provider.address("ticket")

@@ -122,6 +122,15 @@ def test_keys_are_read_as_they_come() -> None:
     assert issubclass(FieldRefused, RegistryError)
 
 
+@pytest.mark.parametrize(
+    "text", ["-----BEGIN A-----" * 200_000, "-----BEGIN A-----END " * 100_000, "-----BEGIN " * 9]
+)
+def test_what_begins_and_never_ends_is_read_once(text: str) -> None:
+    """To look for each end from each beginning would stop the service."""
+    with pytest.raises(FieldRefused):
+        keys_in(text)
+
+
 async def test_an_administrator_gives_no_key_to_who_outranks_them(api: Api) -> None:
     """It would be as good as the secret, which they do not get either."""
     house = api.house

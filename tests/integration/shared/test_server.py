@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from shared.server import Server, bind
+from tests.integration.token.house import serving
 from tests.support.eventually import eventually
 
 
@@ -111,3 +112,22 @@ def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
         for one in caplog.records
         if one.levelno >= logging.ERROR or one.exc_info is not None
     ]
+
+
+async def whose(request: Request) -> Response:
+    """Answer where a request comes from."""
+    assert request.client is not None
+    return Response(request.client.host)
+
+
+@pytest.mark.parametrize(("sender", "told"), [("127.0.0.1", "192.0.2.7"), ("127.0.0.2", None)])
+async def test_only_a_proxy_on_this_host_says_where_a_request_comes_from(
+    sender: str, told: str | None
+) -> None:
+    """Anybody else could say so of themselves, and be counted as somebody new each time."""
+    app = Starlette(routes=[Route("/", whose)])
+    transport = httpx.AsyncHTTPTransport(local_address=sender)
+    async with serving(app) as url, httpx.AsyncClient(transport=transport) as http:
+        answer = await http.get(url, headers={"X-Forwarded-For": "192.0.2.7"})
+
+    assert answer.text == (told or sender)

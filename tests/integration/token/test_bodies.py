@@ -227,6 +227,27 @@ async def test_an_offer_of_another_protocol_is_passed_over(
     assert refused.startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        ("Content-Length: 5", "Transfer-Encoding: chunked"),
+        ("Content-Length: 5", "Content-Length: 50"),
+        ("Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
+        ("Transfer-Encoding : chunked",),
+    ],
+)
+async def test_a_request_of_two_lengths_is_refused(
+    house: House, http: httpx.AsyncClient, lengths: tuple[str, ...]
+) -> None:
+    """A proxy in front may go by the other one, and take the rest for a request of its own."""
+    smuggled = b"0\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    answer = await exchange(house, head(FORM, *lengths, "Connection: close") + smuggled)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"live"' not in answer
+
+
 async def test_trailers_are_no_headers(house: House, http: httpx.AsyncClient) -> None:
     """A proxy in front that takes headers away does not see them (RFC 9110, section 6.5.1)."""
     body = urlencode(house.request()).encode()

@@ -208,3 +208,18 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path, write: Write) -> None
     (tmp_path / "en/application_created/body.txt").write_bytes(b"\xff\xfe")
 
     assert "not UTF-8" in refused(tmp_path)
+
+
+def test_a_template_that_would_never_end_is_refused_with_its_place(
+    tmp_path: Path, write: Write
+) -> None:
+    """The notifier has other mails to send."""
+    loops = (
+        "{% for i in range(9999) %}{% for j in range(9999) %}{{ i * j }}{% endfor %}{% endfor %}"
+    )
+    write("en/application_created/body.txt", f"Hello\n{loops}\n")
+
+    reason = refused(tmp_path)
+
+    assert f"{tmp_path}/en/application_created/body.txt, line 2: SecurityError" in reason
+    assert "does too much" in reason

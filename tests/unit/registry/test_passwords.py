@@ -29,6 +29,45 @@ def test_a_password_that_cannot_be_is_refused(password: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "password",
+    [
+        "password1234",
+        "Passw0rd!2024",
+        "qwertyuiop123",
+        "123456789012",
+        "aaaaaaaaaaaaaaaa",
+        "letmeinletmein",
+        "oauthapps2026",
+        "Lovelace2026",
+        "ada.lovelace@example.com",
+        "Analytical Engines 1",
+    ],
+)
+def test_a_password_that_others_would_try_first_is_refused(password: str) -> None:
+    """Common ones, patterns, and what has to do with the user or with us."""
+    about = ("ada.lovelace@example.com", "Ada Lovelace", "Analytical Engines")
+    with pytest.raises(FieldUnusable, match="guessed soon") as refused:
+        hash_password(password, about=about)
+    assert refused.value.path == ("password",)
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["correct horse battery", "gift lamp seldom", "ünter der Brücke", "mB8#kQ2!rT5?"],
+)
+def test_a_password_may_be_made_of_anything(password: str) -> None:
+    """No rule asks for a digit or a capital."""
+    assert hash_password(password).startswith("$argon2id$")
+
+
+def test_a_long_password_counts_to_its_end() -> None:
+    """Nothing is cut off before it is hashed."""
+    password = "every word of these counts " * 20
+
+    assert PasswordHasher().verify(hash_password(password), password)
+
+
+@pytest.mark.parametrize(
     "given",
     [
         "",

@@ -84,6 +84,12 @@ def test_a_password_in_a_url_is_removed(url: str, clean: str) -> None:
     assert scrub(f"cannot reach {url} now") == f"cannot reach {clean} now"
 
 
+def test_a_text_is_read_once_however_it_is_made() -> None:
+    """A path in an error may be anything; to go back and forth in it would stop the service."""
+    for hostile in ("a" * 2_000_000, "a://" + "b" * 2_000_000, "a://b:" * 300_000):
+        assert scrub(hostile) == hostile
+
+
 def test_a_line_is_a_json_object_with_service_and_level(written: io.StringIO) -> None:
     """That is what log systems index."""
     get_logger("services.registry.relay").warning("relay interrupted", reason="down")
