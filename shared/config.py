@@ -38,8 +38,10 @@ LONGEST_OF_AN_APPLICATION = timedelta(days=1)
 ENVIRONMENT_PREFIX = "OAUTHAPPS_"
 CONFIG_VARIABLE = "OAUTHAPPS_CONFIG"
 VAR_VARIABLE = "OAUTHAPPS_VAR"
+# How worker processes are told where they count together.
+TALLY_VARIABLE = "OAUTHAPPS_TALLY"
 # Variables with our prefix that are not settings of config.yml.
-OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, VAR_VARIABLE})
+OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, VAR_VARIABLE, TALLY_VARIABLE})
 OTHER_PREFIXES = ("OAUTHAPPS_TEST_", "OAUTHAPPS_BENCH_")
 
 # Files that are read where only a part of the configuration is known, wherever they stand in it.

@@ -8,6 +8,7 @@ from uvicorn.supervisors import Multiprocess
 
 from shared.server import GRACEFUL_SECONDS, StartFailed
 from shared.short_way import ShortWayProtocol
+from shared.tally import for_workers
 
 
 def serve_with_workers(listener: socket.socket, count: int, *, factory: str) -> None:
@@ -29,6 +30,7 @@ def serve_with_workers(listener: socket.socket, count: int, *, factory: str) -> 
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
     supervisor = Multiprocess(config, sockets=[listener])
-    supervisor.run()
+    with for_workers():
+        supervisor.run()
     if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
         raise StartFailed("a worker could not start; the log above says why")
