@@ -143,6 +143,25 @@ async def _declare(channel: AbstractChannel, name: str) -> AbstractExchange:
     return await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True)
 
 
+async def look(url: str) -> None:
+    """Return when RabbitMQ is reached and has our exchanges. Raises BusUnavailable.
+
+    Asked for, not declared: every user may.
+    """
+    connection = await _connect(url)
+    try:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                channel = await connection.channel(publisher_confirms=False)
+                for name in (PUBLIC_EXCHANGE, INTERNAL_EXCHANGE):
+                    await channel.get_exchange(name)
+        except _LOST as error:
+            message = f"RabbitMQ at {_place(url)}: no exchanges ({_reason(error)})"
+            raise BusUnavailable(message) from None
+    finally:
+        await _close(connection)
+
+
 async def follow_public(url: str, inbox: Inbox, *, name: str = "api") -> None:
     """Fill an inbox with what everybody may read, until cancelled; for a system of somebody else's.
 

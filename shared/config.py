@@ -329,6 +329,7 @@ class Notifier(Section):
     host: str = "127.0.0.1"
     port: Port = 8003
     public_url: str | None = None
+    internal_url: str | None = None
     database: Database = Database()
     sender_address: str = "oauthapps@localhost"
     sender_name: str = "OAuth Applications"
@@ -455,6 +456,11 @@ class Settings(BaseSettings):
     def token_url(self) -> str:
         """Where the other services reach the token service."""
         return self.token.internal_url or f"http://127.0.0.1:{self.token.port}"
+
+    @property
+    def notifier_url(self) -> str:
+        """Where `oauthapps status` reaches the notifier."""
+        return self.notifier.internal_url or f"http://127.0.0.1:{self.notifier.port}"
 
 
 def with_port(settings: Settings, service: str, port: int | None) -> Settings:

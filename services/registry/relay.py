@@ -70,7 +70,9 @@ class Relay:
                     # Ends the session, and with it the lock, whatever state it is in.
                     connection.terminate()
             except (TransientFailure, *TRANSIENT_ERRORS) as failure:
-                reason = str(failure) if isinstance(failure, TransientFailure) else _kind(failure)
+                reason = str(failure)
+                if not isinstance(failure, TransientFailure):
+                    reason = f"Postgres does not answer ({_kind(failure)})"
                 if reason != self.trouble:
                     log.warning("relay interrupted", reason=reason)
                 self.trouble = reason
