@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from services.status.shape import Keys, Service, Status
+from services.status.shape import Keys, Service, Status, Subscriber
 from services.status.troubles import MAIL_SECONDS, RELAY_SECONDS, STALE_SHARE
 from services.status.words import counted, lasting
 
@@ -32,7 +32,7 @@ def screen(status: Status) -> RenderableType:
 
 
 def _services(services: Sequence[Service]) -> Table:
-    table = _grid()
+    table = _grid(4)
     for one in services:
         failing = [f"{name}: {said}" for name, said in one.checks.items() if said != "ok"]
         if not one.reached:
@@ -47,11 +47,12 @@ def _services(services: Sequence[Service]) -> Table:
 
 
 def _standing(status: Status) -> Table:
-    table = _grid()
+    table = _grid(1)
     for name, said in (
         ("log", _log(status)),
         ("relay", _relay(status)),
         ("RabbitMQ", _broker(status)),
+        *(("subscriber", _subscriber(one)) for one in status.subscribers),
         *(("projection", one) for one in _projections(status) or [UNKNOWN]),
         ("notifier", _notifier(status)),
         *(("key", one) for one in _keys(status.keys) or [UNKNOWN]),
@@ -61,10 +62,12 @@ def _standing(status: Status) -> Table:
     return table
 
 
-def _grid() -> Table:
+def _grid(names: int) -> Table:
+    """Return a table of which the first columns are never broken; the last may be, where narrow."""
     table = Table.grid(padding=(0, 2))
-    for _ in range(2):
+    for _ in range(names):
         table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     return table
 
 
@@ -88,19 +91,18 @@ def _relay(status: Status) -> Text:
 
 
 def _broker(status: Status) -> Text:
-    said = Text()
     match status.rabbitmq.reached:
         case True:
-            said.append("reached", "green")
+            return Text("reached", "green")
         case False:
-            said.append("not reached", "yellow")
+            return Text("not reached", "yellow")
         case None:
-            said.append("not asked: bus.url is not configured here")
-    for one in status.subscribers:
-        how = f"connected, {one.waiting} waiting" if one.connected else "by the feed"
-        style = "green" if one.connected else "yellow"
-        said.append("; ").append(f"{one.service} {one.address} {how}", style)
-    return said
+            return Text("not asked: bus.url is not configured here")
+
+
+def _subscriber(one: Subscriber) -> Text:
+    how = f"connected, {one.waiting} waiting" if one.connected else "by the feed"
+    return Text(f"{one.service} {one.address} {how}", "green" if one.connected else "yellow")
 
 
 def _projections(status: Status) -> list[Text]:
