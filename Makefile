@@ -10,7 +10,7 @@ FOUND  := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # In their own order: by size, the file with the longest test would come last, alone.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install install-dev up test lint format bench lock broker browser mail-server release-snapshot clean
+.PHONY: help install install-dev up test lint format bench lock broker browser mail-server promtool release-snapshot clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 up: install ## Run all three services here (ARGS="--amqp-url … --no-demo")
 	@exec $(VENV)/bin/oauthapps up $(ARGS)
 
-test: install-dev broker browser mail-server ## Run all tests on real parts
+test: install-dev broker browser mail-server promtool ## Run all tests on real parts
 	$(PYTHON) -m pytest $(WORKERS) $(ARGS)
 
 lint: install-dev ## ruff and mypy
@@ -61,6 +61,10 @@ browser:
 # The tests want a real mail server beside their own: the one of the Debian package.
 mail-server:
 	@tests/install-mail-server
+
+# The tests let promtool judge alerts and dashboard: the one of the Debian package prometheus.
+promtool:
+	@tests/install-promtool
 
 lock: ## Lock the dependencies again, with hashes
 	@rm -rf $(VENV)-lock && $(FOUND) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv

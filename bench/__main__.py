@@ -5,6 +5,7 @@ from bench import (
     bootstrap,
     bulk_import,
     catch_up,
+    counting,
     deactivation,
     lists,
     notifier,
@@ -17,6 +18,7 @@ if __name__ == "__main__":
     bootstrap.main()
     bulk_import.main()
     catch_up.main()
+    counting.main()
     deactivation.main()
     lists.main()
     notifier.main()

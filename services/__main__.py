@@ -19,6 +19,7 @@ from shared.logs import configure
 COMMANDS = {
     "migrate": "services.migration:migrate",
     "up": "services.up:up",
+    "status": "services.status.cli:status",
     "registry": "services.registry.cli:registry",
     "token": "services.token.cli:token",
     "notifier": "services.notifier.cli:notifier",

@@ -9,7 +9,13 @@ bounded and unacknowledged: one that dies or falls behind costs the broker nothi
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -32,10 +38,11 @@ from shared.envelope import (
 )
 from shared.failures import TransientFailure
 from shared.logs import get_logger
+from shared.metrics import summed_gauge
 from shared.subscription import INBOX_CAPACITY, Inbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 PUBLIC_EXCHANGE = "oauthapps.events"
 INTERNAL_EXCHANGE = "oauthapps.internal"
@@ -49,6 +56,12 @@ log = get_logger(__name__)
 
 UNREADABLE = Counter(
     "oauthapps_bus_unreadable_messages_total", "Messages that do not name their place in the log"
+)
+CONNECTED = summed_gauge(
+    "oauthapps_bus_connected", "1 in the process that hears of events by RabbitMQ", ["service"]
+)
+WAITING = summed_gauge(
+    "oauthapps_bus_waiting_events", "Events that RabbitMQ brought and nobody took yet", ["service"]
 )
 _LOST = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
 
@@ -130,6 +143,25 @@ async def _declare(channel: AbstractChannel, name: str) -> AbstractExchange:
     return await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True)
 
 
+async def look(url: str) -> None:
+    """Return when RabbitMQ is reached and has our exchanges. Raises BusUnavailable.
+
+    Asked for, not declared: every user may.
+    """
+    connection = await _connect(url)
+    try:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                channel = await connection.channel(publisher_confirms=False)
+                for name in (PUBLIC_EXCHANGE, INTERNAL_EXCHANGE):
+                    await channel.get_exchange(name)
+        except _LOST as error:
+            message = f"RabbitMQ at {_place(url)}: no exchanges ({_reason(error)})"
+            raise BusUnavailable(message) from None
+    finally:
+        await _close(connection)
+
+
 async def follow_public(url: str, inbox: Inbox, *, name: str = "api") -> None:
     """Fill an inbox with what everybody may read, until cancelled; for a system of somebody else's.
 
@@ -146,11 +178,29 @@ async def follow(
     *,
     exchange: str = INTERNAL_EXCHANGE,
     decode: Decode = decode_message,
+    service: str | None = None,
 ) -> None:
     """Fill an inbox with what an exchange carries, until cancelled; reconnect as needed.
 
     The queue belongs to this connection and vanishes with it: whoever comes back reads the feed.
+    `service` is the one of ours under whose name `/metrics` tells of it.
     """
+    with nullcontext() if service is None else _measured(service, inbox):
+        await _follow(url, queue_prefix, inbox, exchange, decode)
+
+
+@contextmanager
+def _measured(service: str, inbox: Inbox) -> "Iterator[None]":
+    CONNECTED.labels(service).set_function(lambda: inbox.connected)
+    WAITING.labels(service).set_function(inbox.waiting)
+    try:
+        yield
+    finally:
+        CONNECTED.remove(service)
+        WAITING.remove(service)
+
+
+async def _follow(url: str, queue_prefix: str, inbox: Inbox, exchange: str, decode: Decode) -> None:
 
     def take(body: bytes) -> None:
         try:

@@ -40,8 +40,10 @@ LONGEST_OF_AN_APPLICATION = timedelta(days=1)
 ENVIRONMENT_PREFIX = "OAUTHAPPS_"
 CONFIG_VARIABLE = "OAUTHAPPS_CONFIG"
 VAR_VARIABLE = "OAUTHAPPS_VAR"
+# How worker processes are told where they count together.
+TALLY_VARIABLE = "OAUTHAPPS_TALLY"
 # Variables with our prefix that are not settings of config.yml.
-OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, VAR_VARIABLE})
+OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, VAR_VARIABLE, TALLY_VARIABLE})
 OTHER_PREFIXES = ("OAUTHAPPS_TEST_", "OAUTHAPPS_BENCH_")
 
 # Files that are read where only a part of the configuration is known, wherever they stand in it.
@@ -329,6 +331,7 @@ class Notifier(Section):
     host: str = "127.0.0.1"
     port: Port = 8003
     public_url: str | None = None
+    internal_url: str | None = None
     database: Database = Database()
     sender_address: str = "oauthapps@localhost"
     sender_name: str = "OAuth Applications"
@@ -475,6 +478,11 @@ class Settings(BaseSettings):
     def token_url(self) -> str:
         """Where the other services reach the token service."""
         return self.token.internal_url or f"http://127.0.0.1:{self.token.port}"
+
+    @property
+    def notifier_url(self) -> str:
+        """Where `oauthapps status` reaches the notifier."""
+        return self.notifier.internal_url or f"http://127.0.0.1:{self.notifier.port}"
 
 
 def with_port(settings: Settings, service: str, port: int | None) -> Settings:

@@ -96,6 +96,10 @@ class Inbox:
         self._arrived.append((log_epoch, entry))
         self._wake.set()
 
+    def waiting(self) -> int:
+        """Return how many have arrived that nobody took yet."""
+        return len(self._arrived)
+
     def set_connected(self, connected: bool) -> None:  # noqa: FBT001 - reads as a sentence
         """Note that the bus delivers, or no longer does."""
         self.connected = connected

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,11 +15,16 @@ from starlette.routing import Route
 
 from shared.health import Check, examine
 from shared.logs import get_logger
+from shared.metrics import Reading, exposition
 from shared.problem import PROBLEM_MEDIA_TYPE, Problem
 from shared.tasks import end
 
 log = get_logger(__name__)
 
+READY = Reading("oauthapps_ready", "1 while /readyz says so", ["service"])
+CHECK = Reading(
+    "oauthapps_check_passed", "1 for each line of /readyz that is ok", ["service", "check"]
+)
 # Of answers that hold a secret, or that are true for a moment only.
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -37,12 +43,19 @@ def json_response(
 
 
 def health_routes(
-    checks: Mapping[str, Check], told: Mapping[str, Callable[[], str | None]] | None = None
+    service: str,
+    checks: Mapping[str, Check],
+    told: Mapping[str, Callable[[], str | None]] | None = None,
 ) -> list[Route]:
     """Return `/livez`, `/readyz` and `/metrics`.
 
     What is only `told` in `/readyz`, as a trouble or None, makes nobody unready.
     """
+
+    async def examined() -> tuple[bool, dict[str, str]]:
+        report = await examine(checks)
+        also = {name: trouble() or "ok" for name, trouble in (told or {}).items()}
+        return report.ready, {**report.checks, **also}
 
     async def livez(_request: Request) -> Response:
         return json_response({"live": True})
@@ -50,13 +63,17 @@ def health_routes(
     async def readyz(request: Request) -> Response:
         if getattr(request.app.state, "is_stopping", False):
             return json_response({"ready": False, "checks": {"service": "stops"}}, 503)
-        report = await examine(checks)
-        also = {name: trouble() or "ok" for name, trouble in (told or {}).items()}
-        body = {"ready": report.ready, "checks": {**report.checks, **also}}
-        return json_response(body, 200 if report.ready else 503)
+        ready, outcomes = await examined()
+        body = {"ready": ready, "checks": outcomes}
+        return json_response(body, 200 if ready else 503)
+
+    async def readings() -> list[Metric]:
+        ready, outcomes = await examined()
+        passed = [CHECK.of(said == "ok", service, name) for name, said in outcomes.items()]
+        return [READY.of(ready, service), *passed]
 
     async def metrics(_request: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await exposition(readings), media_type=CONTENT_TYPE_LATEST)
 
     return [
         Route("/livez", livez, methods=["GET"]),

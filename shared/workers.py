@@ -13,6 +13,7 @@ from uvicorn.supervisors import multiprocess
 
 from shared import config
 from shared.server import Server, StartFailed, serve
+from shared.tally import for_workers
 
 
 class Worker(multiprocess.Process):
@@ -56,6 +57,7 @@ def serve_with_workers(listener: socket.socket, count: int, *, factory: str) -> 
     """
     supervised = uvicorn.Config(factory, factory=True, workers=count, log_config=None)
     supervisor = Workers(supervised, sockets=[listener])
-    supervisor.run()
+    with for_workers():
+        supervisor.run()
     if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
         raise StartFailed("a worker could not start; the log above says why")

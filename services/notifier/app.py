@@ -6,7 +6,6 @@ from importlib.resources import files
 
 from starlette.applications import Starlette
 
-from services.notifier.backlog import observe
 from services.notifier.deliveries import Deliveries
 from services.notifier.expiries import Expiries
 from services.notifier.first_uses import FirstUses
@@ -15,6 +14,7 @@ from services.notifier.intake import Intake, Recorder
 from services.notifier.openapi import openapi_route
 from services.notifier.outgoing import Outgoing
 from services.notifier.preview import Preview
+from services.notifier.readings import NotifierReadings
 from services.notifier.recipients import Recipients
 from services.notifier.reminders import Reminders
 from services.notifier.rest import NotificationsApi, api_routes
@@ -26,6 +26,8 @@ from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import Check, NotReady
 from shared.logs import configure
+from shared.metrics import observing
+from shared.pool_readings import PoolGauges
 from shared.postgres import (
     POSTGRES_ERRORS,
     DatabaseError,
@@ -47,6 +49,9 @@ SCHEMA = "notifier"
 MIGRATIONS = migrations_in(files("services.notifier") / "migrations")
 PRUNE_ROWS, PRUNE_SECONDS = 1000, 60.0
 DATABASE_SETTING = "OAUTHAPPS_NOTIFIER__DATABASE__URL"
+POOL = PoolGauges(
+    "oauthapps_notifier_database_connections", "oauthapps_notifier_database_connections_limit"
+)
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -71,6 +76,7 @@ def create_app(settings: Settings) -> Starlette:
                 command_seconds=settings.notifier.database.command_timeout.total_seconds(),
             )
             stack.callback(pool.terminate)
+            stack.enter_context(POOL.reading(pool))
             feed = await stack.enter_async_context(
                 FeedClient(
                     settings.registry_url, credential, page_size=settings.subscription.page_size
@@ -110,11 +116,12 @@ def create_app(settings: Settings) -> Starlette:
                 message_id_domain=settings.notifier.message_id_domain,
                 on_recorded=senders.wake,
             )
+            undecodable = UndecodableEvents(pool)
             recorder = Recorder(
                 deliveries,
                 expiries,
                 reminders,
-                UndecodableEvents(pool),
+                undecodable,
                 feed,
                 lambda: in_force.rules,
                 max_event_age=settings.notifier.max_event_age,
@@ -140,17 +147,19 @@ def create_app(settings: Settings) -> Starlette:
             )
             app.router.routes.extend(
                 [
-                    *health_routes(checks, told),
+                    *health_routes("notifier", checks, told),
                     api,
                     openapi_route(settings),
                 ]
+            )
+            await stack.enter_async_context(
+                observing(NotifierReadings(deliveries, expiries, undecodable))
             )
             await stack.enter_async_context(
                 background(
                     intake.run(),
                     senders.run(),
                     first_uses.watch(),
-                    observe(deliveries),
                     in_force.watch(),
                     prune_forever(
                         lambda: deliveries.prune(settings.notifier.keep, PRUNE_ROWS),

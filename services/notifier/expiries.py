@@ -81,6 +81,12 @@ class Expiries:
         """Note of how many days before an end has been told, by id."""
         await connection.executemany(_TELL, told)
 
+    async def soon(self) -> tuple[int, int]:
+        """Return how many secrets and applications end within a week, of the first thousand."""
+        row = await self._pool.fetchrow(_SOON)
+        assert row is not None  # noqa: S101 - an aggregate
+        return row["secrets"], row["applications"]
+
     async def remove_past(self, now: datetime) -> None:
         """Remove what has come to its end: there is nothing to warn of."""
         await self._pool.execute(_REMOVE_PAST, now)
@@ -133,4 +139,14 @@ SELECT {_COLUMNS}
    FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - likewise
 _TELL = "UPDATE notifier.expiries SET told_days = $2 WHERE id = $1"
+# By the index on the end, and never further than a thousand: somebody looks every few seconds.
+_SOON = """
+SELECT count(*) FILTER (WHERE is_secret) AS secrets,
+       count(*) FILTER (WHERE NOT is_secret) AS applications
+  FROM (SELECT is_secret
+          FROM notifier.expiries
+         WHERE expires_at > now() AND expires_at <= now() + interval '7 days'
+         ORDER BY expires_at
+         LIMIT 1000) AS e
+"""
 _REMOVE_PAST = "DELETE FROM notifier.expiries WHERE expires_at <= $1"

@@ -256,7 +256,7 @@ class Intake:
         )
         jobs: list[Awaitable[None]] = [subscription.run()]
         if self._amqp_url is not None and inbox is not None:
-            jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox))
+            jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox, service="notifier"))
         self._subscription = subscription
         try:
             async with background(*jobs):

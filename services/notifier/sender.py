@@ -4,9 +4,10 @@ import asyncio
 import random
 import uuid
 from collections.abc import Awaitable
+from datetime import UTC, datetime
 from typing import Protocol
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from services.notifier.attempt import Attempt, Recipients
 from services.notifier.deliveries import Claim, Deliveries
@@ -31,6 +32,11 @@ log = get_logger(__name__)
 
 ATTEMPTS = Counter(
     "oauthapps_notifier_attempts_total", "Attempts to send a mail, by how they ended.", ["outcome"]
+)
+MAIL_SECONDS = Histogram(
+    "oauthapps_notifier_event_to_mail_seconds",
+    "From what happened to the mail about it that the mail server took",
+    buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600, 14400, 86400),
 )
 LEASES_LOST = Counter(
     "oauthapps_notifier_leases_lost_total", "Attempts that ended after their lease had gone."
@@ -215,6 +221,9 @@ class Sender:
             LEASES_LOST.inc()
             log.warning("lease lost before the outcome was noted", delivery=str(claim.id))
             return following
+        if outcome.ending == "sent" and "happened_at" in claim.context:
+            happened_at = datetime.fromisoformat(claim.context["happened_at"])
+            MAIL_SECONDS.observe(max(0.0, (datetime.now(UTC) - happened_at).total_seconds()))
         log.info(
             "mail attempted",
             delivery=str(claim.id),

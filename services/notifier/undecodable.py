@@ -44,6 +44,11 @@ class UndecodableEvents:
         """Return all of them, by position."""
         return [dict(row) for row in await self._pool.fetch(_ALL)]
 
+    async def count(self) -> int:
+        """Return how many there are."""
+        number: int = await self._pool.fetchval("SELECT count(*) FROM notifier.undecodable_events")
+        return number
+
 
 def _text(value: str | None) -> str | None:
     # Postgres takes no NUL in text, and nothing here has a limit of its own.

@@ -1,7 +1,7 @@
 """The registry, wired."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
@@ -26,6 +26,7 @@ from services.registry.idempotency import Idempotency
 from services.registry.internal import InternalApi
 from services.registry.kept_answers import KeptAnswers
 from services.registry.lists import ApplicationLists
+from services.registry.log_readings import LogReadings
 from services.registry.name_search import tidy
 from services.registry.operations import routes_of
 from services.registry.organization_names import copy_names_forever
@@ -50,6 +51,8 @@ from shared.cors import allow_origins
 from shared.garbage import settle
 from shared.health import NotReady
 from shared.logs import configure
+from shared.metrics import observing
+from shared.pool_readings import PoolGauges
 from shared.postgres import (
     TRANSIENT_ERRORS,
     DatabaseError,
@@ -62,6 +65,10 @@ from shared.resource_server import BearerVerifier, Possession
 from shared.secure_headers import Service
 from shared.service_credential import load as load_credential
 from shared.web import PROBLEM_HANDLERS, background, health_routes
+
+POOL = PoolGauges(
+    "oauthapps_registry_database_connections", "oauthapps_registry_database_connections_limit"
+)
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -83,6 +90,7 @@ def create_app(settings: Settings) -> Starlette:
                 by_index=True,
             )
             stack.callback(pool.terminate)
+            stack.enter_context(POOL.reading(pool))
             wakeup = Wakeup()
             store = await stack.enter_async_context(
                 EventStore(
@@ -155,23 +163,13 @@ def create_app(settings: Settings) -> Starlette:
                 credential, pool=pool, feed=feed, store=store, directory=directory, usage=usage
             )
             checks = {"database": lambda: _check_database(pool)}
+            relay = None if amqp_url is None else _relay(settings, amqp_url, dsn, feed)
             jobs = [listen(dsn, wakeup), watch(store, views), tidy(pool), answers.prune_forever()]
             jobs += [usage.prune_forever(settings.registry.usage_keep), copy_names_forever(pool)]
-            if amqp_url is not None:
-                relay = Relay(
-                    dsn,
-                    feed,
-                    lambda: open_publisher(
-                        amqp_url,
-                        source=settings.public_url,
-                        timeout_seconds=settings.bus.publish_timeout.total_seconds(),
-                    ),
-                    window=settings.bus.confirm_window,
-                )
-                jobs.append(relay.run())
+            jobs += [] if relay is None else [relay.run()]
             app.router.routes.extend(
                 [
-                    *health_routes(checks),
+                    *health_routes("registry", checks, told=_told_of(relay)),
                     *document_routes(settings, operations),
                     *routes_of(operations, edge),
                     *internal.routes,
@@ -198,6 +196,9 @@ def create_app(settings: Settings) -> Starlette:
                     provider=provider,
                 )
             )
+            await stack.enter_async_context(
+                observing(LogReadings(pool, has_relay=relay is not None))
+            )
             await stack.enter_async_context(background(*jobs))
             try:
                 yield
@@ -214,6 +215,24 @@ def create_app(settings: Settings) -> Starlette:
         methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
     )
     return app
+
+
+def _relay(settings: Settings, amqp_url: str, dsn: str, feed: Feed) -> Relay:
+    return Relay(
+        dsn,
+        feed,
+        lambda: open_publisher(
+            amqp_url,
+            source=settings.public_url,
+            timeout_seconds=settings.bus.publish_timeout.total_seconds(),
+        ),
+        window=settings.bus.confirm_window,
+    )
+
+
+def _told_of(relay: Relay | None) -> dict[str, Callable[[], str | None]]:
+    """Return what makes nobody unready: events wait in the log for as long as RabbitMQ is away."""
+    return {} if relay is None else {"relay": lambda: relay.trouble}
 
 
 def from_environment() -> Starlette:

@@ -1,11 +1,13 @@
 """The operations of the REST API: one table from which routes and OpenAPI document are made."""
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import structlog
+from prometheus_client import Counter, Histogram
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +20,19 @@ Handler = Callable[[Request], Awaitable[Response]]
 NOTHING = None
 HISTORY = "History"
 CLOUDEVENTS = "CloudEvents"
+
+# By the address as the table has it: what callers put in its place is no label.
+REQUESTS = Counter(
+    "oauthapps_registry_http_requests_total",
+    "Answers of the REST API",
+    ["route", "method", "status"],
+)
+SECONDS = Histogram(
+    "oauthapps_registry_http_request_duration_seconds",
+    "From the request's head to the answer's; long polls take as long as they were told to wait",
+    ["route", "method"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +76,25 @@ def _route(path: str, methods: Mapping[str, Operation], edge: Edge) -> Route:
         method = "GET" if request.method == "HEAD" else request.method
         return await edge(methods[method], request)
 
-    return Route(path, _WithHeaders(request_response(dispatch)), methods=list(methods))
+    return Route(path, _WithHeaders(path, request_response(dispatch)), methods=list(methods))
 
 
 class _WithHeaders:
-    """Puts `request.state.headers` into the answer, also into a problem's."""
+    """Puts `request.state.headers` into the answer, also into a problem's, and counts it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, path: str, app: ASGIApp) -> None:
+        self._path = path
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = time.perf_counter()
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                seconds = time.perf_counter() - begun
+                method = "GET" if scope["method"] == "HEAD" else scope["method"]
+                SECONDS.labels(self._path, method).observe(seconds)
+                REQUESTS.labels(self._path, method, f"{message['status'] // 100}xx").inc()
                 headers: Mapping[str, str] = scope.get("state", {}).get("headers", {})
                 message["headers"] = [
                     *message["headers"],

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from services.registry.event_store import CHANNEL
 from services.registry.feed import Feed
 from shared.envelope import Envelope
 from shared.failures import TransientFailure
 from shared.logs import get_logger
+from shared.metrics import summed_gauge
 from shared.postgres import TRANSIENT_ERRORS, Connection, connect
 
 LEADER_LOCK = "registry relay"
@@ -30,8 +31,7 @@ RETRY_LONGEST_SECONDS = 10.0
 log = get_logger(__name__)
 
 PUBLISHED = Counter("oauthapps_registry_relay_published_total", "Events confirmed by the broker")
-LAG = Gauge("oauthapps_registry_relay_lag_events", "Events appended and not yet confirmed")
-LEADER = Gauge("oauthapps_registry_relay_leader", "1 in the process whose relay leads")
+LEADER = summed_gauge("oauthapps_registry_relay_leader", "1 in the process whose relay leads")
 
 
 class Publisher(Protocol):
@@ -70,7 +70,9 @@ class Relay:
                     # Ends the session, and with it the lock, whatever state it is in.
                     connection.terminate()
             except (TransientFailure, *TRANSIENT_ERRORS) as failure:
-                reason = str(failure) if isinstance(failure, TransientFailure) else _kind(failure)
+                reason = str(failure)
+                if not isinstance(failure, TransientFailure):
+                    reason = f"Postgres does not answer ({_kind(failure)})"
                 if reason != self.trouble:
                     log.warning("relay interrupted", reason=reason)
                 self.trouble = reason
@@ -87,8 +89,6 @@ class Relay:
         # Tried again and again, not waited for: a statement that blocks would run into its timeout.
         while not await connection.fetchval(_TRY_LOCK, LEADER_LOCK):  # noqa: ASYNC110 - another process holds it
             await asyncio.sleep(POLL_SECONDS)
-        # Before the broker is asked: while it is away, the backlog shall be seen to grow.
-        LAG.set(await connection.fetchval(_LAG))
         async with self._open_publisher() as publisher:
             LEADER.set(1)
             log.info("relay leads")
@@ -106,10 +106,8 @@ class Relay:
             # A restored database, a new history: subscribers start over, and so does the relay.
             await connection.execute(_START_OVER, page.log_epoch)
             return
-        LAG.set(page.head - cursor["position"])
         if page.envelopes:
             await self._publish_run(connection, publisher, page.log_epoch, page.envelopes)
-            LAG.set(page.head - page.envelopes[-1].position)
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
@@ -149,11 +147,6 @@ def _kind(error: BaseException) -> str:
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext($1))"
 _CURSOR = "SELECT epoch::text AS epoch, position FROM registry.relay_cursor"
-# A cursor in another history has all of this one before it.
-_LAG = """
-SELECT h.position - CASE WHEN c.epoch = h.epoch THEN c.position ELSE 0 END
-  FROM registry.log_head h, registry.relay_cursor c
-"""
 # Forward only: a leader that lost its session without noticing must not move it back.
 _MOVE = "UPDATE registry.relay_cursor SET position = $1 WHERE position < $1 AND epoch = $2::uuid"
 _START_OVER = "UPDATE registry.relay_cursor SET epoch = $1::uuid, position = 0"

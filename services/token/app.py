@@ -19,6 +19,7 @@ from services.token.key_ring import KeyRing
 from services.token.own_tokens import OwnTokens
 from services.token.projection import CONFIRM_SECONDS, Projection
 from services.token.projector import Projector
+from services.token.readings import TokenReadings
 from services.token.replays import Replays
 from services.token.revocation import Revocation
 from services.token.routes import TOKEN_PATHS, ClientCredentials, Freshness, routes
@@ -30,6 +31,7 @@ from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import NotReady
 from shared.logs import configure
+from shared.metrics import observing
 from shared.secure_headers import Service
 from shared.service_credential import load as load_credential
 from shared.short_way import SHORT_WAYS, Responder
@@ -137,11 +139,12 @@ def create_app(settings: Settings) -> Starlette:
 
             checks = {"keys": check_keys, "projection": check_projection}
             # Told from its beginning; it makes us unready once the projection is stale.
-            health = health_routes(checks, told={"subscription": trouble.read})
+            health = health_routes("token", checks, told={"subscription": trouble.read})
             service.router.routes.extend([*routes(settings, keys), *health])
             projector = Projector(
                 folder, projection, feed, _subscription(settings), amqp_url=amqp_url
             )
+            await stack.enter_async_context(observing(TokenReadings(projection, keys, settings)))
             await stack.enter_async_context(
                 background(
                     projector.run(),

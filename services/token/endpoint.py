@@ -19,6 +19,7 @@ from services.token.errors import (
     InvalidRequest,
     MethodNotAllowed,
     OAuthError,
+    ProjectionStale,
     ServerError,
     UseDpopNonce,
 )
@@ -58,6 +59,9 @@ class Endpoint:
         self._empty: Headers = added([(b"pragma", b"no-cache")], headers_at(settings.issuer))
         self._json: Headers = ((b"content-type", b"application/json"), *self._empty)
         self._succeeded = ANSWERS.labels(name, "ok")
+        for code in (InvalidClient.code, ServerError.code, ProjectionStale.code):
+            # From the beginning: the first one counts in a rate only where there was none before.
+            ANSWERS.labels(name, code)
         realm = settings.token.realm.replace("\\", r"\\").replace('"', r"\"")
         self._challenge = (b"www-authenticate", f'Basic realm="{realm}"'.encode())
 
@@ -104,7 +108,8 @@ class Endpoint:
             raise kind(reason=problem.detail) from None
 
     def _refusal(self, error: OAuthError) -> Answer:
-        ANSWERS.labels(self._name, error.code).inc()
+        # Whoever guesses is told the same as by a service that cannot work, and is no outage.
+        ANSWERS.labels(self._name, "limited" if error.status == 429 else error.code).inc()
         log.info("refused", code=error.code, reason=error.reason, client_id=error.client_id)
         headers: list[tuple[bytes, bytes]] = []
         if isinstance(error, InvalidClient):

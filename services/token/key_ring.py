@@ -4,10 +4,10 @@ Without usable keys the service runs and says why; when they appear it goes on b
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from services.token.key_files import KeyUnusable
 from services.token.keys import SigningKey
@@ -16,11 +16,20 @@ from shared.logs import get_logger
 
 # How often the files are looked at.
 LOOK_SECONDS = 1.0
+NEVER = datetime.max.replace(tzinfo=UTC)
 log = get_logger(__name__)
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+class Part(NamedTuple):
+    """A key that is published, and what it is there for."""
+
+    kid: str
+    algorithm: str
+    state: Literal["current", "next", "previous"]
 
 
 class KeyRing:
@@ -36,6 +45,8 @@ class KeyRing:
         self._changes_at = datetime.min.replace(tzinfo=UTC)
         self._current: SigningKey | None = None
         self._published: list[dict[str, Any]] = []
+        self._next_kid: str | None = None
+        self._made_at: float | None = None
         self.trouble: str | None = "the signing keys have not been read yet"
 
     def current(self) -> SigningKey | None:
@@ -52,6 +63,26 @@ class KeyRing:
         The one that signs comes first. None while there is none: nothing can be verified then.
         """
         return self._published if self.current() is not None else []
+
+    def parts(self) -> Sequence[Part]:
+        """Return what each of the published keys is there for."""
+        return [
+            Part(
+                str(one["kid"]),
+                str(one["alg"]),
+                "current" if place == 0 else "next" if one["kid"] == self._next_kid else "previous",
+            )
+            for place, one in enumerate(self.published())
+        ]
+
+    def made_at(self) -> float | None:
+        """Return when the key that signs was made, by its file: seconds since 1970."""
+        return self._made_at if self.current() is not None else None
+
+    def changes_at(self) -> datetime | None:
+        """Return when the next step of a rotation has its turn; None when there is none."""
+        known = self.current() is not None and self._changes_at != NEVER
+        return self._changes_at if known else None
 
     def _look(self) -> None:
         seen = [_fingerprint(path) for path in self._places.all]
@@ -78,6 +109,8 @@ class KeyRing:
         by_kid = {str(one["kid"]): one for one in (self._current.jwk, *others, *kept)}
         self._published = list(by_kid.values())
         self._changes_at = _next_change(plan, now)
+        self._next_kid = following.kid if following is not None and successor is None else None
+        self._made_at = self._places.made_at(signs_under_its_own_name=successor is None)
         self.trouble = None
         if before is None or before.kid != self._current.kid:
             log.info(
@@ -104,7 +137,7 @@ def _next_change(plan: Plan, now: datetime) -> datetime:
     moments = [one.published_until for one in plan.predecessors]
     if plan.successor is not None:
         moments.append(plan.successor.signs_from)
-    return min((one for one in moments if one > now), default=datetime.max.replace(tzinfo=UTC))
+    return min((one for one in moments if one > now), default=NEVER)
 
 
 def _fingerprint(path: Path) -> tuple[int, ...] | str:

@@ -2,13 +2,11 @@
 
 import asyncio
 import fcntl
-import math
 import os
-from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from services.token.projection import Projection
 from services.token.trouble import Trouble
@@ -28,11 +26,6 @@ QUEUE_PREFIX = "oauthapps.token"
 LOCK = "projector.lock"
 log = get_logger(__name__)
 
-POSITION = Gauge("oauthapps_token_projection_position", "Last event in the projection")
-STALENESS = Gauge(
-    "oauthapps_token_projection_staleness_seconds",
-    "Time since the projection was known to be at the head of the log",
-)
 APPLIED = Counter("oauthapps_token_events_applied_total", "Events applied by this process")
 
 
@@ -85,14 +78,13 @@ class Projector:
 
     async def run(self) -> None:
         """Wait to be elected, then follow the log, until cancelled."""
-        with _measured(self._projection):
-            descriptor = await _elected(self._lock)
-            try:
-                log.info("this process keeps the projection up to date")
-                await self._follow()
-            finally:
-                # The lock goes with the descriptor, also when the process is killed.
-                os.close(descriptor)
+        descriptor = await _elected(self._lock)
+        try:
+            log.info("this process keeps the projection up to date")
+            await self._follow()
+        finally:
+            # The lock goes with the descriptor, also when the process is killed.
+            os.close(descriptor)
 
     async def _follow(self) -> None:
         subscriber = ProjectionSubscriber(self._projection, self._feed)
@@ -101,7 +93,7 @@ class Projector:
         subscription = Subscription(subscriber, self._feed, self._settings, inbox=inbox)
         jobs: list[Awaitable[None]] = [self._note_trouble(subscription)]
         if self._amqp_url is not None and inbox is not None:
-            jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox))
+            jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox, service="token"))
         async with background(*jobs):
             await subscription.run()
 
@@ -110,18 +102,6 @@ class Projector:
             if subscription.trouble != self._trouble.read():
                 self._trouble.note(subscription.trouble)
             await asyncio.sleep(TROUBLE_SECONDS)
-
-
-@contextmanager
-def _measured(projection: Projection) -> Iterator[None]:
-    """Let the gauges read the store, as long as it is open: each worker tells what it serves."""
-    POSITION.set_function(lambda: projection.cursor().position)
-    STALENESS.set_function(projection.staleness)
-    try:
-        yield
-    finally:
-        for gauge in (POSITION, STALENESS):
-            gauge.set_function(lambda: math.nan)
 
 
 async def _elected(lock: Path) -> int:

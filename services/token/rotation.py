@@ -93,6 +93,16 @@ class KeyPlaces:
             )
             raise KeyUnusable(message) from None
 
+    def made_at(self, *, signs_under_its_own_name: bool) -> float | None:
+        """Return when the file of the key that signs was written, in seconds since 1970."""
+        for path in (self.private, self.next_private)[:: 1 if signs_under_its_own_name else -1]:
+            try:
+                return path.stat().st_mtime
+            except OSError:
+                # Moved to the usual name while we looked.
+                continue
+        return None
+
     def rotate(
         self, *, algorithm: Algorithm | None, ahead: timedelta, lifetime: timedelta, now: datetime
     ) -> Plan:

@@ -58,7 +58,9 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _COMMAND = re.compile(r"(?:^|[\s`(/])oauthapps((?: [a-z][a-z-]*)+)")
-_METRIC = re.compile(r"\boauthapps_(?:registry|token|notifier)_[a-z_]+")
+_METRIC = re.compile(
+    r"\boauthapps_(?:(?:registry|token|notifier|bus)_[a-z_]+|ready|check_passed|build_info)\b"
+)
 
 by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: str(one.relative_to(ROOT)))
 
@@ -289,7 +291,9 @@ def secrets_of(model: Any, path: str) -> Iterator[str]:
 def test_every_metric_is_documented_and_no_other() -> None:
     """Alerts are written by these names."""
     sources = [
-        path.read_text(encoding="utf-8") for path in sorted((ROOT / "services").rglob("*.py"))
+        path.read_text(encoding="utf-8")
+        for folder in ("services", "shared")
+        for path in sorted((ROOT / folder).rglob("*.py"))
     ]
     exposed = {one for source in sources for one in _METRIC.findall(source)}
 

@@ -5,13 +5,11 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
-from prometheus_client import REGISTRY
 
 from services.registry import relay as relay_module
 from services.registry.event_store import EventStore
@@ -379,20 +377,6 @@ async def test_a_broker_that_is_not_there_is_trouble_that_names_no_password(
 
     assert f"127.0.0.1:{unused_tcp_port}" in str(relay.trouble)
     assert "hunter2" not in str(relay.trouble)
-
-
-async def test_the_backlog_is_seen_to_grow_while_the_broker_is_away(
-    house: House, store: EventStore, unused_tcp_port: int
-) -> None:
-    """Whoever is woken at night looks at this figure first."""
-    async with relaying(house, f"amqp://guest:guest@127.0.0.1:{unused_tcp_port}/"):
-        for backlog in (2, 5):
-            await fill(house, store, backlog - await house.head())
-            await eventually(partial(_lag_is, backlog))
-
-
-def _lag_is(events: int) -> bool:
-    return REGISTRY.get_sample_value("oauthapps_registry_relay_lag_events") == events
 
 
 @asynccontextmanager

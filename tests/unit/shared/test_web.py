@@ -120,13 +120,18 @@ async def test_readiness_names_every_check_and_why_it_fails(
         await asyncio.Event().wait()
 
     async def ask(**checks: Any) -> httpx.Response:
-        app = Starlette(routes=health_routes(checks))
+        app = Starlette(routes=health_routes("registry", checks))
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://x"
         ) as http:
             assert (await http.get("/livez")).json() == {"live": True}
-            assert "python_info" in (await http.get("/metrics")).text
-            return await http.get("/readyz")
+            ready = await http.get("/readyz")
+            told = (await http.get("/metrics")).text
+            assert f'oauthapps_ready{{service="registry"}} {ready.json()["ready"]:d}.0' in told
+            for name, said in ready.json()["checks"].items():
+                passed = f'oauthapps_check_passed{{check="{name}",service="registry"}}'
+                assert f"{passed} {said == 'ok':d}.0" in told
+            return ready
 
     good = await ask(a=fine)
     bad = await ask(a=fine, b=away, c=broken, d=hanging)

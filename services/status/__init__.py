@@ -1,0 +1,1 @@
+"""`oauthapps status`: the whole system on one screen."""
