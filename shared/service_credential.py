@@ -33,6 +33,9 @@ def load(path: Path) -> str:
 
 def load_or_create(path: Path) -> str:
     """Return the credential, made on first use; two processes that start together agree on one."""
+    if path.exists():
+        # Perhaps where nothing can be written, as in a secret that is mounted.
+        return load(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and linked into place, so that nobody ever reads half of it.
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
