@@ -64,7 +64,7 @@ mail-server:
 
 lock: ## Lock the dependencies again, with hashes
 	@rm -rf $(VENV)-lock && $(FOUND) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv
-	@for set in "requirements.txt --extra embedded" "requirements-dev.txt --extra embedded --extra dev"; do \
+	@for set in "requirements-image.txt" "requirements.txt --extra embedded" "requirements-dev.txt --extra embedded --extra dev"; do \
 		set -- $$set; out=$$1; shift; \
 		$(VENV)-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --upgrade \
 			--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$$@" -o $$out; \

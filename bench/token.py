@@ -27,6 +27,7 @@ from statistics import median
 from urllib.parse import urlencode
 
 from bench.load import Load, find, measure, steady
+from bench.pauses import pauses_of
 from bench.peers import django_oauth_toolkit, oidc_provider
 from bench.token_service import SERVER_CORE, prepare, served
 from services.token.keys import Algorithm
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reached = {one: compare(one, options) for one in OPENSSL_NAMES}
     report_opaque_tokens(reached["RS256"], options)
     print()
+    report_pauses(options)
     for algorithm, rate in reached.items():
         report_waiting(algorithm, rate, options)
     report_workers(options)
@@ -117,6 +119,17 @@ def print_row(server: str, measured: Sequence[Load], ours: float, signed: str) -
         f"| {server} | {middle.requests_per_second:,.0f} "
         f"| {middle.requests_per_second / ours:.3f} | {signed} "
         f"| {middle.p50} | {middle.p99} | {sum(one.failed for one in measured)} |",
+        flush=True,
+    )
+
+
+def report_pauses(options: Options) -> None:
+    """Print how long the core itself stands still, which falls on whoever is being measured."""
+    seconds = 2 * options.seconds * options.rounds
+    told = pauses_of(SERVER_CORE, seconds)
+    print(
+        f"nothing running: {told['pauses']} pauses of that core over 1 ms in {seconds} s, "
+        f"the longest {told['longest']:.1f} ms, together {told['together'] / seconds / 10:.2f} %",
         flush=True,
     )
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PUBLIC_EXCHANGE = "oauthapps.events"
 INTERNAL_EXCHANGE = "oauthapps.internal"
-# The user `subscriber` may use no other names than these; see deploy/rabbitmq/start.
+# The user `subscriber` may use no other names than these; see deploy/rabbitmq/definitions.json.
 SUBSCRIBER_PREFIX = "subscriber"
 CONNECT_SECONDS = 5.0
 RETRY_FIRST_SECONDS = 0.2

@@ -34,7 +34,7 @@ def load(path: Path) -> str:
 def load_or_create(path: Path) -> str:
     """Return the credential, made on first use; two processes that start together agree on one."""
     if path.exists():
-        # Perhaps where nothing can be written, as in a secret that is mounted.
+        # Also where it was put by somebody else, and its folder is not ours to write to.
         return load(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and linked into place, so that nobody ever reads half of it.

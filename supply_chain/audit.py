@@ -65,7 +65,7 @@ def _answer(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "requirements.txt"
         file.write_text("".join(f"{name}=={version}\n" for name, version in packages))
-        command = [sys.executable, "-m", "pip_audit", "--requirement", file, "--no-deps"]
+        command = [sys.executable, "-m", "pip_audit", "--requirement", str(file), "--no-deps"]
         options = ["--disable-pip", "--progress-spinner", "off", "--format", "json"]
         asked = subprocess.run(
             [*command, *options, "--vulnerability-service", service, *extra],

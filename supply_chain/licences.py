@@ -53,10 +53,10 @@ def licence_of(name: str) -> str:
     except metadata.PackageNotFoundError:
         # Of another platform.
         return READ.get(name, "unknown")
-    if expression := found.get("License-Expression"):
-        return expression
-    if (said := found.get("License", "")) in ACCEPTABLE:
-        return said
+    if "License-Expression" in found:
+        return found["License-Expression"]
+    if "License" in found and found["License"] in ACCEPTABLE:
+        return found["License"]
     return READ.get(name, "unknown")
 
 

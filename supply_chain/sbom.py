@@ -57,8 +57,8 @@ def bill_of(packages: Path) -> Bill:
         interpreter = Path(folder) / "python"
         interpreter.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps([str(packages)])}\nEND\n")
         interpreter.chmod(0o700)
-        command = [sys.executable, "-m", "cyclonedx_py", "environment", interpreter]
-        project = ["--pyproject", ROOT / "pyproject.toml", "--output-reproducible"]
+        command = [sys.executable, "-m", "cyclonedx_py", "environment", str(interpreter)]
+        project = ["--pyproject", str(ROOT / "pyproject.toml"), "--output-reproducible"]
         made = subprocess.run([*command, *project], check=True, capture_output=True, text=True)
     bill: Bill = json.loads(made.stdout)
     return bill

@@ -71,4 +71,4 @@ async def tidy(pool: Pool) -> None:
             log.warning("search index not tidied", reason=type(error).__name__)
 
 
-_TIDY = "SELECT gin_clean_pending_list('registry.applications_by_name_parts')"
+_TIDY = "SELECT registry.tidy_names()"

@@ -44,14 +44,15 @@ class PrivateBroker:
     Stopped or killed, it can be started again, on the same ports and with its data, until `close`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, definitions: Path | None = None) -> None:
+        """Take users and permissions from a file, if there is one; then there is no other user."""
         self._home = Path(tempfile.mkdtemp(prefix="broker-"))
         self._node = f"oauthapps-{secrets.token_hex(4)}@localhost"
         self._port, self._distribution_port, self._mapper_port = (free_port() for _ in range(3))
         self._mapper: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._caller: subprocess.Popen[str] | None = None
-        self._configure()
+        self._configure(definitions)
 
     @staticmethod
     def is_installed() -> bool:
@@ -62,6 +63,10 @@ class PrivateBroker:
     def url(self) -> str:
         """URL of the default virtual host."""
         return self.url_of("/")
+
+    def url_as(self, user: str, password: str) -> str:
+        """URL of the default virtual host for somebody else."""
+        return self.url.replace(f"//{USER}:{USER}@", f"//{user}:{password}@")
 
     def url_of(self, vhost: str) -> str:
         """URL of a virtual host."""
@@ -131,7 +136,7 @@ class PrivateBroker:
             f"ok = rpc:call(N, rabbit_auth_backend_internal, set_permissions,"
             f" [{user}, {vhost}, {permissions}, {by}])"
         )
-        return self.url.replace(f"//{USER}:{USER}@", f"//{name}:{password}@")
+        return self.url_as(name, password)
 
     async def delete_vhost(self, name: str) -> None:
         """Remove a virtual host with all that is in it; its connections are closed."""
@@ -167,7 +172,7 @@ class PrivateBroker:
         self._caller.stdin.flush()
         return self._caller.stdout.readline()
 
-    def _configure(self) -> None:
+    def _configure(self, definitions: Path | None) -> None:
         for name in ("env.conf", "advanced.config"):
             (self._home / name).write_text("[].\n" if name.endswith("config") else "")
         (self._home / "plugins").write_text("[].\n")
@@ -175,6 +180,7 @@ class PrivateBroker:
             f"listeners.tcp.1 = 127.0.0.1:{self._port}\n"
             "disk_free_limit.absolute = 10MB\n"
             "log.file.level = warning\n"
+            + (f"load_definitions = {definitions}\n" if definitions else "")
         )
         cookie = self._home / ".erlang.cookie"
         cookie.touch(mode=0o600)

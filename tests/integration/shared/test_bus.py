@@ -1,7 +1,7 @@
 """RabbitMQ as our services use it: what is published arrives, and what is lost is said."""
 
 import asyncio
-import re
+import json
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -32,7 +32,7 @@ from tests.support.private_broker import PrivateBroker
 from tests.unit.shared.factories import DIGEST, EPOCH, envelope
 
 SOURCE = "http://registry.example"
-START = (Path(__file__).parents[3] / "deploy" / "rabbitmq" / "start").read_text(encoding="utf-8")
+DEFINITIONS = Path(__file__).parents[3] / "deploy" / "rabbitmq" / "definitions.json"
 
 
 @asynccontextmanager
@@ -106,20 +106,10 @@ async def test_a_foreign_subscriber_gets_what_is_public(amqp_url: str) -> None:
 
 
 def permissions_of_subscriber() -> dict[str, str]:
-    """Return what `deploy/rabbitmq/start` lets foreign subscribers do."""
-    own = re.search(r"^subscriber='(.*)'$", START, re.MULTILINE)
-    asked = re.search(r'permission subscriber "(.*)" "(.*)" "(.*)"\)', START)
-    assert own is not None
-    assert asked is not None
-    # A backslash is doubled for JSON, and again where the shell unfolds a text.
-    configure, write, read = (
-        one.replace("\\\\\\\\", "\\").replace("\\$", "$").replace("$subscriber", own[1])
-        for one in asked.groups()
-    )
-    return {
-        name: one.replace("\\\\", "\\")
-        for name, one in (("configure", configure), ("write", write), ("read", read))
-    }
+    """Return what `deploy/rabbitmq/definitions.json` lets foreign subscribers do."""
+    permissions = json.loads(DEFINITIONS.read_text(encoding="utf-8"))["permissions"]
+    (asked,) = (one for one in permissions if one["user"] == "subscriber")
+    return {name: asked[name] for name in ("configure", "write", "read")}
 
 
 async def test_a_foreign_subscriber_needs_no_more_than_it_may(
