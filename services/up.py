@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from services.token import app as token_app
 from services.token import keys as signing_keys
 from shared.config import Settings, load
 from shared.logs import configure
-from shared.server import StartFailed, bind, serve
+from shared.server import Server, StartFailed, bind, serve
 from shared.service_credential import load_or_create
 from shared.trust import trusted
 
@@ -97,10 +98,12 @@ async def _up(settings: Settings, *, with_demo: bool) -> None:
         await migrate_all(settings)
         _make_keys(settings)
         made = await demo.make_demo(settings) if with_demo else None
+        # Ctrl-C is for a person who waits.
+        server = settings.server.model_copy(update={"drain": timedelta(0)})
         apps = [
-            (registry_app.create_app(settings), sockets["registry"]),
-            (token_app.create_app(settings), sockets["token"]),
-            (notifier_app.create_app(settings), sockets["notifier"]),
+            (Server(registry_app.create_app(settings), server), sockets["registry"]),
+            (Server(token_app.create_app(settings), server), sockets["token"]),
+            (Server(notifier_app.create_app(settings), server), sockets["notifier"]),
         ]
         async with _announcing(settings, made):
             await serve(apps)

@@ -8,7 +8,9 @@ remedy. Secrets come from the environment or from files, never from `config.yml`
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -347,6 +349,25 @@ class Notifier(Section):
     rules: dict[str, Any] = mail_rules.SHIPPED
 
 
+def _check_proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
+    for one in proxies:
+        with suppress(ValueError):
+            ip_network(one)
+            continue
+        if one != "*" and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", one):
+            message = 'give addresses, networks such as 10.0.0.0/8, host names, or "*" for all'
+            raise ValueError(message)
+    return proxies
+
+
+class Server(Section):
+    """How the three services answer: behind which proxies, and how they stop."""
+
+    proxies: Annotated[tuple[str, ...], AfterValidator(_check_proxies)] = ("127.0.0.1",)
+    # With what an end takes besides, within the ten seconds that Docker waits for it.
+    drain: Annotated[DurationOrZero, Field(le=timedelta(seconds=30))] = timedelta(0)
+
+
 class Subscription(Section):
     """How token service and notifier follow the registry's log."""
 
@@ -380,6 +401,7 @@ class Settings(BaseSettings):
     registry: Registry = Registry()
     token: Token = Token()
     notifier: Notifier = Notifier()
+    server: Server = Server()
     subscription: Subscription = Subscription()
     bus: Bus = Bus()
     internal: Internal = Internal()

@@ -83,6 +83,11 @@ class OneWriteProtocol(BoundedHttpProtocol):
             "asyncio.Transport", JoinedWrites(transport, self.loop, self._is_body_left)
         )
 
+    def is_coming(self) -> bool:
+        """Tell whether the head of a request has begun to come, or a first one can come."""
+        cycle: Any = self.cycle
+        return cycle is None or self._since_head > 0
+
     def break_off(self) -> None:
         """End the connection if it is in the middle of an answer."""
         cycle: Any = self.cycle

@@ -15,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from shared.logs import get_logger
 from shared.one_write import OneWriteProtocol
+from shared.problem import PROBLEM_MEDIA_TYPE
+from shared.stopping import CLOSE, STOPPING
 
 SHORT_WAYS = "short_ways"
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -22,8 +24,14 @@ Headers = tuple[tuple[bytes, bytes], ...]
 Answer = tuple[int, Headers, bytes]
 # Asked with path, headers, the other side's address and the body.
 Responder = Callable[[str, Sequence[tuple[bytes, bytes]], str, bytes], Awaitable[Answer]]
-CLOSE = (b"connection", b"close")
-_STOPPING: Answer = (503, ((b"retry-after", b"1"), CLOSE), b"")
+_STOPPING: Answer = (
+    STOPPING.status,
+    (
+        (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
+        *((name.lower().encode(), value.encode()) for name, value in STOPPING.headers.items()),
+    ),
+    STOPPING.body(),
+)
 # Uvicorn's own way knows what they mean.
 _NOT_FOR_US = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"expect", b"upgrade"})
 log = get_logger(__name__)
@@ -124,14 +132,19 @@ class ShortWayProtocol(OneWriteProtocol):
             self._send(exchange, *answer)
 
     def _send(self, exchange: _Exchange, status: int, headers: Headers, body: bytes) -> None:
-        if not exchange.keep_alive and CLOSE not in headers:
-            headers = (*headers, CLOSE)
-        head = _written(tuple(self.server_state.default_headers)) + _written(headers)
+        always = tuple(self.server_state.default_headers)
+        # A service that stops says so with every answer.
+        is_last = CLOSE in headers or CLOSE in always
+        if not exchange.keep_alive and not is_last:
+            headers, is_last = (*headers, CLOSE), True
+        elif CLOSE in headers and CLOSE in always:
+            headers = tuple(one for one in headers if one != CLOSE)
+        head = _written(always) + _written(headers)
         length = b"content-length: %d\r\n\r\n" % len(body)
         # Held to the end of this turn: a caller that is woken once takes all that is for it.
         self.transport.write(b"".join((STATUS_LINE[status], head, length, body)))
         exchange.response_complete = True
-        if CLOSE in headers:
+        if is_last:
             self.transport.close()
         self.on_response_complete()
 

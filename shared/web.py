@@ -47,7 +47,9 @@ def health_routes(
     async def livez(_request: Request) -> Response:
         return json_response({"live": True})
 
-    async def readyz(_request: Request) -> Response:
+    async def readyz(request: Request) -> Response:
+        if getattr(request.app.state, "is_stopping", False):
+            return json_response({"ready": False, "checks": {"service": "stops"}}, 503)
         report = await examine(checks)
         also = {name: trouble() or "ok" for name, trouble in (told or {}).items()}
         body = {"ready": report.ready, "checks": {**report.checks, **also}}

@@ -62,7 +62,7 @@ def serve_notifier(
     except CannotRender as error:
         fail(str(error))
     if workers == 1:
-        run(app, listener)
+        run(app, listener, settings.server)
     else:
         serve_with_workers(listener, workers, factory="services.notifier.app:from_environment")
 

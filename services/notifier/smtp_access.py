@@ -43,7 +43,7 @@ def access_of(settings: Smtp) -> Access:
 
 
 def _login_of(settings: Smtp) -> Login | None:
-    if settings.username is None:
+    if not settings.username:
         return None
     password = secret(settings.password, settings.password_file)
     if not password:

@@ -30,6 +30,6 @@ def serve_registry(
     # Also for several: what is wrong with the configuration is said once, here.
     app = create_app(settings)
     if workers == 1:
-        run(app, listener)
+        run(app, listener, settings.server)
     else:
         serve_with_workers(listener, workers, factory="services.registry.app:from_environment")

@@ -50,7 +50,7 @@ def serve_token(
     try:
         listener = bind(host or settings.token.host, settings.token.port, option="--port")
         if count == 1:
-            run(app, listener)
+            run(app, listener, settings.server)
         else:
             serve_with_workers(listener, count, factory="services.token.app:from_environment")
     except (PortInUse, StartFailed) as error:

@@ -26,7 +26,8 @@ from services.token.parameters import Parameters, parse
 from shared.config import Settings
 from shared.logs import get_logger
 from shared.problem import Problem
-from shared.short_way import CLOSE, Answer, Headers
+from shared.short_way import Answer, Headers
+from shared.stopping import CLOSE
 from shared.web import read_body
 
 ANSWERS = Counter("oauthapps_token_requests_total", "Answers to clients", ["endpoint", "outcome"])

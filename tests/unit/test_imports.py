@@ -38,7 +38,8 @@ WEB = frozenset(
     | {"preview"}
 )
 SHARED_WEB = frozenset(
-    f"shared.{one}" for one in ("web", "server", "cors", "resource_server", "guard", "queries")
+    f"shared.{one}"
+    for one in ("web", "server", "proxies", "cors", "resource_server", "guard", "queries")
 )
 # A library → the only modules that know it.
 ONLY_IN = {

@@ -10,7 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from shared import bounded_http
 from shared.server import Server, bind
-from shared.short_way import CLOSE, SHORT_WAYS, Answer
+from shared.short_way import SHORT_WAYS, Answer
+from shared.stopping import CLOSE
 from tests.support.eventually import eventually
 
 HEAD = "POST /short HTTP/1.1\r\nHost: x\r\n"
