@@ -9,9 +9,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from shared.config import load
+from shared.config import Settings, load
 from shared.health import CHECK_SECONDS
-from shared.server import GRACEFUL_SECONDS
+from shared.server import DRAINED_SECONDS, GRACEFUL_SECONDS
 from shared.service_credential import load as load_credential
 from shared.service_credential import load_or_create
 from shared.web import health_routes
@@ -49,6 +49,13 @@ def containers(pod: Object) -> Iterator[Object]:
     yield from pod["containers"]
 
 
+def settings_of(rendered: list[Object], folder: Path) -> Settings:
+    """Return what a pod's file and environment say."""
+    file = folder / "config.yml"
+    file.write_text(named(rendered, "ConfigMap", "config")["data"]["config.yml"])
+    return load(file, folder)
+
+
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 def test_every_object_is_one_that_kubernetes_knows(rendered: list[Object], version: str) -> None:
     """Strictly: a field in the wrong place is dropped without a word by a lenient server."""
@@ -76,12 +83,10 @@ def test_the_settings_are_settings(
     rendered: list[Object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read as a pod reads them: file and environment, by the services' own code."""
-    file = tmp_path / "config.yml"
-    file.write_text(named(rendered, "ConfigMap", "config")["data"]["config.yml"])
     for name, value in named(rendered, "ConfigMap", "site")["data"].items():
         monkeypatch.setenv(name, value)
 
-    settings = load(file, tmp_path)
+    settings = settings_of(rendered, tmp_path)
 
     assert settings.issuer == "https://oauth.example.com"
     assert settings.public_url == "https://apps.example.com"
@@ -90,6 +95,7 @@ def test_the_settings_are_settings(
         assert getattr(settings, service).host == "0.0.0.0"  # noqa: S104 - in a pod of its own
     assert settings.registry_url == "http://registry:8001"
     assert settings.token_url == "http://token:8002"
+    assert settings.server.proxies == ("10.0.0.0/8",)
 
 
 def test_no_container_has_a_variable_of_its_own(rendered: list[Object]) -> None:
@@ -106,9 +112,7 @@ def test_every_file_that_the_configuration_names_is_mounted(
     rendered: list[Object], tmp_path: Path
 ) -> None:
     """A secret under another name would be missed at the start."""
-    file = tmp_path / "config.yml"
-    file.write_text(named(rendered, "ConfigMap", "config")["data"]["config.yml"])
-    settings = load(file, tmp_path)
+    settings = settings_of(rendered, tmp_path)
     bus, credential = settings.bus.url_file, settings.internal.credential_file
     databases = settings.registry.database.url_file, settings.notifier.database.url_file
     needed = {
@@ -203,13 +207,14 @@ def test_pods_are_hardened(rendered: list[Object]) -> None:
                 assert "sizeLimit" in volume["emptyDir"]
 
 
-def test_a_service_that_ends_has_time_to(rendered: list[Object]) -> None:
-    """What it answers, and what its parts put in order, after it is out of the way."""
+def test_a_service_that_ends_has_time_to(rendered: list[Object], tmp_path: Path) -> None:
+    """What is cut off by the kubelet is a request that failed."""
+    drain = settings_of(rendered, tmp_path).server.drain.total_seconds()
+
+    assert drain > 0
     for service in SERVICES:
-        pod = pods(rendered)[service]
-        hook = pod["containers"][0].get("lifecycle", {}).get("preStop")
-        pause = int(hook["exec"]["command"][1]) if hook else 0
-        assert pod["terminationGracePeriodSeconds"] >= pause + 10 + GRACEFUL_SECONDS
+        seconds = pods(rendered)[service]["terminationGracePeriodSeconds"]
+        assert seconds >= drain + DRAINED_SECONDS + GRACEFUL_SECONDS + 5
 
 
 def test_nobody_who_answers_requests_is_missing_in_a_rollout(rendered: list[Object]) -> None:
