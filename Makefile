@@ -10,7 +10,7 @@ FOUND  := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # In their own order: by size, the file with the longest test would come last, alone.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install install-dev up test lint format bench lock broker browser mail-server promtool release-snapshot clean
+.PHONY: help install install-dev up test lint format bench lock broker browser mail-server promtool release-snapshot licences sbom audit image image-check clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,21 @@ lock: ## Lock the dependencies again, with hashes
 			--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$$@" -o $$out; \
 	done
 	@rm -rf $(VENV)-lock
+
+licences: install-dev ## Write docs/licences.md; fails where a licence has to be judged
+	@$(PYTHON) -m supply_chain.licences
+
+sbom: install-dev ## The bill of materials, CycloneDX (ARGS="--image oauthapps --output FILE")
+	@$(PYTHON) -m supply_chain.sbom $(ARGS)
+
+audit: install-dev ## Known vulnerabilities of all that is locked; says so if nobody could be asked
+	@$(PYTHON) -m supply_chain.audit $(ARGS)
+
+image: ## The container image of the commit (ARGS="--tag NAME", and those of docker build)
+	@$(FOUND) -m supply_chain.image $(ARGS)
+
+image-check: ## Build the image twice from nothing, and compare all files
+	@$(FOUND) -m supply_chain.image --check $(ARGS)
 
 release-snapshot: install-dev ## Keep what this release leaves in a database
 	$(PYTHON) -m tests.support.release

@@ -182,6 +182,9 @@ class KeyPlaces:
                 following = None
                 if plan.successor is not None and self.next_private.exists():
                     following = load(self.next_private, self.next_public, also=plan.kids)
+                    if following.kid != plan.successor.kid and not last:
+                        # All files were replaced at once, by those of a later rotation.
+                        continue
                 return load(self.private, self.public, also=plan.kids), following, plan
             except KeyUnusable:
                 # Perhaps they were moved while we read; the plan is written before that, and after.

@@ -22,6 +22,16 @@ def test_it_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     assert [path] == list(path.parent.iterdir())
 
 
+def test_one_that_is_there_is_only_read(tmp_path: Path) -> None:
+    """It may be mounted where nothing can be written: nothing is drafted beside it."""
+    path = tmp_path / "credential"
+    made = load_or_create(path)
+    before = tmp_path.stat().st_mtime_ns
+
+    assert load_or_create(path) == made
+    assert tmp_path.stat().st_mtime_ns == before
+
+
 def test_those_who_start_together_agree_on_one(tmp_path: Path) -> None:
     """Whoever comes second takes the first one's."""
     path = tmp_path / "credential"

@@ -1,6 +1,7 @@
 """One key follows the other, by time, and no token is ever signed with a key nobody knows."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -160,6 +161,35 @@ def test_files_that_move_while_they_are_read_are_read_again(
     usual, following, _ = house.places.read()
 
     assert (usual.kid, following) == (second, None)
+
+
+def test_files_that_are_replaced_all_at_once_while_they_are_read_are_read_again(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where they are mounted: the next key of a later rotation must not sign before its turn."""
+    second = house.rotate()
+    house.now += AHEAD
+    mount = tmp_path / "mount"
+    mount.symlink_to(shutil.copytree(tmp_path, tmp_path.with_name("before")))
+    house.now += LIFETIME
+    house.places.finish(house.now)
+    third = house.rotate()
+    after = shutil.copytree(tmp_path, tmp_path.with_name("after"), symlinks=True)
+    mounted = KeyPlaces(mount / house.places.private.name, mount / house.places.public.name)
+    real = KeyPlaces.read_plan
+
+    def read_plan(places: KeyPlaces) -> object:
+        plan = real(places)
+        mount.unlink()
+        mount.symlink_to(after)
+        return plan
+
+    monkeypatch.setattr(KeyPlaces, "read_plan", read_plan)
+    usual, following, plan = mounted.read()
+
+    assert following is not None
+    assert plan.successor is not None
+    assert (usual.kid, following.kid, plan.successor.kid) == (second, third, third)
 
 
 def test_a_plan_that_is_none_is_said_with_the_remedy(house: House) -> None:

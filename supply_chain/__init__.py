@@ -1,0 +1,1 @@
+"""What we build on: licences, bill of materials, known vulnerabilities, reproducible image."""
