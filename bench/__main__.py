@@ -9,6 +9,7 @@ from bench import (
     lists,
     notifier,
     pages,
+    sizes,
     token,
 )
 
@@ -21,4 +22,5 @@ if __name__ == "__main__":
     lists.main()
     notifier.main()
     pages.main()
+    sizes.main()
     token.main([])
