@@ -10,6 +10,7 @@ from bench import (
     lists,
     notifier,
     pages,
+    sizes,
     token,
 )
 
@@ -23,4 +24,5 @@ if __name__ == "__main__":
     lists.main()
     notifier.main()
     pages.main()
+    sizes.main()
     token.main([])

@@ -251,8 +251,10 @@ async def _consumer(
             async with asyncio.timeout(CONNECT_SECONDS):
                 channel = await connection.channel(publisher_confirms=False)
                 channel.close_callbacks.add(on_close)
+                # Somebody may delete the queue: the connection lives on then, and brings nothing.
+                underlay = await channel.get_underlay_channel()
+                underlay.on_consumer_cancel_callbacks.add(on_close)
                 queue = await declare_own_queue(channel, queue_prefix, exchange)
-                queue.close_callbacks.add(on_close)
                 await queue.consume(on_message, no_ack=True)
         except _LOST as error:
             message = f"RabbitMQ at {_place(url)}: no queue ({_reason(error)})"

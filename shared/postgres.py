@@ -54,6 +54,10 @@ TRANSIENT_ERRORS = (
     asyncpg.CrashShutdownError,
     asyncpg.DiskFullError,
     asyncpg.QueryCanceledError,
+    # Of a database that is closed to everybody, as while it is restored.
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    # Of a server that has become a standby: the next connection may find the new primary.
+    asyncpg.ReadOnlySQLTransactionError,
 )
 # These, and whatever else Postgres refuses, such as to write while it is a standby.
 POSTGRES_ERRORS = (*TRANSIENT_ERRORS, asyncpg.PostgresError)

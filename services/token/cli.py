@@ -11,7 +11,7 @@ from services.token import keys as signing_keys
 from services.token.app import create_app
 from services.token.key_ring import is_due
 from services.token.projection import CursorMoved, Projection, ProjectionDamaged
-from services.token.rotation import KeyPlaces, RotationUnderWay
+from services.token.rotation import KeyPlaces, NotWithdrawn, RotationUnderWay
 from shared.clients import SnapshotHead, checksum
 from shared.config import Settings, parse_duration, with_port
 from shared.console import fail, show, show_one
@@ -100,6 +100,22 @@ def rotate_keys(
             now=datetime.now(UTC),
         )
     except (signing_keys.KeyExists, signing_keys.KeyUnusable, RotationUnderWay) as error:
+        fail(str(error))
+    _show_keys(settings, as_json=as_json)
+
+
+@keys.command("withdraw")
+def withdraw_key(
+    context: typer.Context,
+    kid: Annotated[str, typer.Argument(help="A previous key, as `keys list` shows it.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Publish a previous key no longer, such as one that has leaked: its tokens are refused."""
+    settings: Settings = context.obj
+    try:
+        _places(settings).withdraw(kid, now=datetime.now(UTC))
+    except (signing_keys.KeyUnusable, NotWithdrawn) as error:
         fail(str(error))
     _show_keys(settings, as_json=as_json)
 

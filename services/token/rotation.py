@@ -34,6 +34,10 @@ class RotationUnderWay(Exception):
     """The key before has not begun to sign yet."""
 
 
+class NotWithdrawn(Exception):
+    """The key is none that is still published though it signs no more."""
+
+
 class Successor(msgspec.Struct, frozen=True, kw_only=True):
     """The key that signs from a moment on."""
 
@@ -135,9 +139,27 @@ class KeyPlaces:
                 self._write(plan)
                 return plan
         except OSError as error:
-            place = error.filename or self.private.parent
-            message = f"{place}: cannot be written ({error.strerror}); check folder and permissions"
-            raise KeyUnusable(message) from None
+            raise _not_written(error, self.private.parent) from None
+
+    def withdraw(self, kid: str, *, now: datetime) -> None:
+        """Publish a key no longer that has signed: its tokens are refused from now on.
+
+        Raises NotWithdrawn, KeyUnusable.
+        """
+        try:
+            with self._locked():
+                self._move_next(now)
+                plan = self.read_plan()
+                if plan.successor is not None or kid == load(self.private, self.public).kid:
+                    message = "it signs, or its turn is to come: first `keys rotate --ahead 0s`"
+                    raise NotWithdrawn(message)
+                kept = tuple(one for one in plan.predecessors if one.jwk["kid"] != kid)
+                if kept == plan.predecessors:
+                    message = f"{kid}: none of the previous keys; `keys list` shows them"
+                    raise NotWithdrawn(message)
+                self._write(Plan(predecessors=kept))
+        except OSError as error:
+            raise _not_written(error, self.private.parent) from None
 
     def finish(self, now: datetime) -> None:
         """Move the next pair to the usual names if it signs by now. Raises OSError, KeyUnusable."""
@@ -191,3 +213,10 @@ class KeyPlaces:
                 if last or (plan.successor is None and plan == self.read_plan()):
                     raise
         raise AssertionError
+
+
+def _not_written(error: OSError, folder: Path) -> KeyUnusable:
+    place = error.filename or folder
+    return KeyUnusable(
+        f"{place}: cannot be written ({error.strerror}); check folder and permissions"
+    )

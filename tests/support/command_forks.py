@@ -61,6 +61,7 @@ def _outcome(asked: dict[str, Any]) -> dict[str, Any]:
         if pid == 0:
             for number, stream in enumerate(streams):
                 os.dup2(stream.fileno(), number)
+            os.chdir(asked.get("folder") or ".")
             _run(asked["arguments"], asked["environment"])
         _, status = os.waitpid(pid, 0)
         for stream in streams:

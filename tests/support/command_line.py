@@ -25,11 +25,17 @@ async def run_command(
 
     Where the start itself matters, run `python -m services` instead: this saves its imports.
     """
-    path = _forks()
-    await eventually(path.exists, START_SECONDS)
+    path = await forks()
     asked = {"arguments": arguments, "environment": dict(environment), "given": given}
     said = await asyncio.to_thread(_ask, path, json.dumps(asked))
     return Result(arguments, **json.loads(said))
+
+
+async def forks() -> Path:
+    """Return the socket of what forks; see `command_forks.py`."""
+    path = _forks()
+    await eventually(path.exists, START_SECONDS)
+    return path
 
 
 def _ask(path: Path, line: str) -> str:

@@ -73,6 +73,12 @@ class PrivateBroker:
         path = "%2F" if vhost == "/" else vhost
         return f"amqp://{USER}:{USER}@127.0.0.1:{self._port}/{path}"
 
+    @property
+    def control(self) -> dict[str, str]:
+        """What `rabbitmqctl`, which lies beside the server, has to be told to find it."""
+        told = ("HOME", "ERL_EPMD_PORT", "RABBITMQ_NODENAME")
+        return {name: self._environment()[name] for name in told}
+
     async def __aenter__(self) -> Self:
         try:
             await self.start()

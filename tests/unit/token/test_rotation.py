@@ -11,7 +11,7 @@ from services.token import key_ring
 from services.token.key_files import KeyUnusable
 from services.token.key_ring import KeyRing
 from services.token.keys import generate, load
-from services.token.rotation import GRACE, KeyPlaces, RotationUnderWay
+from services.token.rotation import GRACE, KeyPlaces, NotWithdrawn, RotationUnderWay
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 AHEAD, LIFETIME = timedelta(minutes=10), timedelta(hours=1)
@@ -97,6 +97,24 @@ def test_a_rotation_under_way_is_not_overtaken(house: House) -> None:
     assert (len(published), published[1]) == (3, third)
     assert current != house.first.kid
     assert house.first.kid in published
+
+
+def test_a_key_that_has_leaked_is_withdrawn_at_once(house: House) -> None:
+    """Whoever has it makes tokens for any client, as long as it is published."""
+    second = house.rotate()
+    for kid in (house.first.kid, second):
+        with pytest.raises(NotWithdrawn, match="first `keys rotate --ahead 0s`"):
+            house.places.withdraw(kid, now=house.now)
+    house.now += AHEAD
+    third = house.rotate()
+    house.now += AHEAD
+    house.places.withdraw(second, now=house.now)
+
+    assert house.seen() == (third, [third, house.first.kid])
+    for kid in (third, second, "another"):
+        with pytest.raises(NotWithdrawn):
+            house.places.withdraw(kid, now=house.now)
+    assert house.seen() == (third, [third, house.first.kid])
 
 
 def test_a_folder_that_cannot_be_written_does_as_well(
