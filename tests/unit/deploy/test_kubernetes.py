@@ -157,7 +157,7 @@ def test_the_service_credential_of_the_document_is_long_enough(installation: Pat
 
 def test_every_port_and_probe_is_one_of_the_services(rendered: list[Object]) -> None:
     """A probe that asks nobody restarts a service that is well."""
-    paths = {route.path for route in health_routes({})}
+    paths = {route.path for route in health_routes("any", {})}
     for service, port in SERVICES.items():
         container = pods(rendered)[service]["containers"][0]
         assert container["args"] == [service, "serve"]
