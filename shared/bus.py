@@ -16,11 +16,18 @@ from contextlib import (
     nullcontext,
     suppress,
 )
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractQueue
+from aio_pika.abc import (
+    AbstractChannel,
+    AbstractConnection,
+    AbstractExchange,
+    AbstractIncomingMessage,
+    AbstractQueue,
+)
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
 from prometheus_client import Counter
 
@@ -40,6 +47,7 @@ from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.metrics import summed_gauge
 from shared.subscription import INBOX_CAPACITY, Inbox
+from shared.tracing import place_of, traceparent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -48,6 +56,7 @@ PUBLIC_EXCHANGE = "oauthapps.events"
 INTERNAL_EXCHANGE = "oauthapps.internal"
 # The user `subscriber` may use no other names than these; see deploy/rabbitmq/definitions.json.
 SUBSCRIBER_PREFIX = "subscriber"
+TRACEPARENT = "traceparent"
 CONNECT_SECONDS = 5.0
 RETRY_FIRST_SECONDS = 0.2
 RETRY_LONGEST_SECONDS = 5.0
@@ -92,6 +101,10 @@ class Publisher:
         cloudevent = to_cloudevent(envelope, log_epoch=log_epoch, source=self._source)
         public = _message(encode_json(cloudevent), CLOUDEVENTS_MEDIA_TYPE)
         internal = _message(encode_message(envelope, log_epoch), "application/json")
+        place = traceparent()
+        if place is not None:
+            # Of the internal form alone: others are told what happened, and not by which request.
+            internal.headers[TRACEPARENT] = place
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await asyncio.gather(
@@ -202,13 +215,15 @@ def _measured(service: str, inbox: Inbox) -> "Iterator[None]":
 
 async def _follow(url: str, queue_prefix: str, inbox: Inbox, exchange: str, decode: Decode) -> None:
 
-    def take(body: bytes) -> None:
+    def take(message: AbstractIncomingMessage) -> None:
         try:
-            inbox.put(*decode(body))
+            log_epoch, entry = decode(message.body)
         except UndecodableEvent as error:
             # It names no place in the log: if there is one, the gap is filled from the feed.
             UNREADABLE.inc()
             log.warning("message left to the feed", reason=str(error))
+        else:
+            inbox.put(log_epoch, _brought(entry, message.headers.get(TRACEPARENT)))
 
     pause = RETRY_FIRST_SECONDS
     said = ""
@@ -231,9 +246,16 @@ async def _follow(url: str, queue_prefix: str, inbox: Inbox, exchange: str, deco
         pause = min(pause * 2, RETRY_LONGEST_SECONDS)
 
 
+def _brought(entry: Entry, header: object) -> Entry:
+    """Return an event of which all that follows is told where it was published."""
+    if not isinstance(entry, Envelope) or not isinstance(header, str) or place_of(header) is None:
+        return entry
+    return replace(entry, metadata=replace(entry.metadata, traceparent=header))
+
+
 @asynccontextmanager
 async def _consumer(
-    url: str, exchange: str, queue_prefix: str, take: Callable[[bytes], None]
+    url: str, exchange: str, queue_prefix: str, take: Callable[[AbstractIncomingMessage], None]
 ) -> "AsyncIterator[Awaitable[None]]":
     connection = await _connect(url)
     closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -242,8 +264,8 @@ async def _consumer(
         if not closed.done():
             closed.set_result(None)
 
-    async def on_message(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        take(message.body)
+    async def on_message(message: AbstractIncomingMessage) -> None:
+        take(message)
 
     connection.close_callbacks.add(on_close)
     try:

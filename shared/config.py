@@ -48,10 +48,17 @@ OTHER_PREFIXES = ("OAUTHAPPS_TEST_", "OAUTHAPPS_BENCH_")
 
 # Files that are read where only a part of the configuration is known, wherever they stand in it.
 _FILES_IN_VAR = frozenset(
-    {"url_file", "password_file", "client_secret_file", "ca_file", "private_key_file"}
+    {
+        "url_file",
+        "password_file",
+        "client_secret_file",
+        "ca_file",
+        "private_key_file",
+        "otlp_headers_file",
+    }
 )
 # What holds a password; beside each stands a setting for a file that holds it, NAME_file.
-_SECRETS = frozenset({"url", "password", "client_secret"})
+_SECRETS = frozenset({"url", "password", "client_secret", "otlp_headers"})
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Scheme, host or IPv6 address, port.
 _ORIGIN = re.compile(
@@ -388,6 +395,31 @@ class Logs(Section):
     format: Literal["json", "console"] = "json"
 
 
+def _check_collector(url: str | None) -> str | None:
+    if not url:
+        return None
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if is_address and "@" not in parts.netloc and not parts.query and not parts.fragment:
+            return url.rstrip("/")
+    message = (
+        "give the address of a collector that takes OTLP over HTTP, such as "
+        "http://collector:4318; what it wants to know of us goes to telemetry.otlp_headers_file"
+    )
+    raise ValueError(message)
+
+
+class Telemetry(Section):
+    """Traces, told to a collector; without one there are none."""
+
+    # Empty as good as none: so it is passed on where a variable is not set.
+    otlp_endpoint: Annotated[str | None, AfterValidator(_check_collector)] = None
+    otlp_headers: SecretStr | None = None
+    otlp_headers_file: Path | None = None
+    sampling_ratio: float = Field(default=1.0, ge=0, le=1)
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Paths that are not absolute count from `var`."""
 
@@ -409,6 +441,7 @@ class Settings(BaseSettings):
     bus: Bus = Bus()
     internal: Internal = Internal()
     logs: Logs = Logs()
+    telemetry: Telemetry = Telemetry()
     resources: dict[str, Resource] = {}
     scopes: dict[str, Scope] = Field(
         default={

@@ -24,6 +24,7 @@ ANSWER_HEADERS = (
     "Log-Head",
     "Idempotency-Replayed",
     "WWW-Authenticate",
+    "X-Request-Id",
 )
 
 

@@ -28,7 +28,11 @@ class Metadata:
     """Who caused an event, by which command, and in which version its data was written.
 
     `actor` is `user:<id>`, `client:<client_id>`, `cli:<account>` or `service:registry`;
-    never a name or an address.
+    never a name or an address. `by` is the credential it was done with, `client:<client_id>`.
+    `correlation_id` is the same for all that followed from one request, whose id it is; or from one
+    command or import. `causation_id` is what caused the command, if that was another one.
+    `traceparent` is there if the request was traced: the place where all that follows goes on, so
+    of a message from the bus it is where that was published.
     """
 
     command_id: str
@@ -36,6 +40,15 @@ class Metadata:
     correlation_id: str | None = None
     causation_id: str | None = None
     schema_version: int = 1
+    by: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def credential(self) -> str | None:
+        """What it was done with; the first version kept that where the correlation is now."""
+        if self.by is None and (self.correlation_id or "").startswith("client:"):
+            return self.correlation_id
+        return self.by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +68,19 @@ class Envelope:
     event: Event
     private: PrivateData
     metadata: Metadata
+
+    @property
+    def ids(self) -> dict[str, str | int]:
+        """What log lines and spans about the event say of it."""
+        ids: dict[str, str | int] = {
+            "position": self.position,
+            "event_id": self.id,
+            "event_type": self.type,
+            "causation_id": self.metadata.causation_id or self.metadata.command_id,
+        }
+        if self.metadata.correlation_id is not None:
+            ids["correlation_id"] = self.metadata.correlation_id
+        return ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,12 @@ from typing import Self, TypeVar
 import httpx
 import msgspec
 
+from shared import request_ids
 from shared.clients import ClientRecord, SnapshotHead
 from shared.envelope import Page, decode_page
 from shared.failures import PermanentFailure, TransientFailure
 from shared.revocation import TokenRevocation
+from shared.tracing import traceparent
 from shared.trust import trusted
 from shared.usage import FirstUses, UsageReport
 
@@ -65,6 +67,7 @@ class FeedClient:
             timeout=ANSWER_SECONDS,
             # Proxies of the environment are for the outside world, not for our own services.
             trust_env=False,
+            event_hooks={"request": [_carry]},
         )
 
     async def __aenter__(self) -> Self:
@@ -180,6 +183,15 @@ class FeedClient:
             raise RegistryUnavailable(message) from None
         await _refuse(response)
         return response
+
+
+async def _carry(request: httpx.Request) -> None:
+    """Let a request say what it is part of."""
+    place, request_id = traceparent(), request_ids.current()
+    if place is not None:
+        request.headers["traceparent"] = place
+    if request_id is not None:
+        request.headers["X-Request-Id"] = request_id
 
 
 class _NotFound(RegistryUnavailable):

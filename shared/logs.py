@@ -3,12 +3,16 @@
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
-from typing import Any
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from shared import request_ids, tracing
 from shared.config import Logs
+
+if TYPE_CHECKING:
+    from shared.envelope import Envelope
 
 # Second line of defence; the first is that nobody logs one.
 _SECRET_NAMES = re.compile(
@@ -18,6 +22,18 @@ _CLIENT_SECRET = re.compile(r"oas_[A-Za-z0-9]{8,}")
 _URL_PASSWORD = re.compile(r"(\b\w+://[^:/@\s]*):[^@/\s]+@")
 _HARMLESS = frozenset({"token_url", "secret_id"})
 REMOVED = "[removed]"
+
+
+def add_ids(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Say of which request and of which trace a line is."""
+    request_id, place = request_ids.current(), tracing.here()
+    if request_id is not None:
+        event.setdefault("request_id", request_id)
+    if place is not None:
+        event["trace_id"], event["span_id"] = f"{place.trace_id:032x}", f"{place.span_id:016x}"
+    return event
 
 
 def remove_secrets(
@@ -50,6 +66,7 @@ def configure(settings: Logs, service: str) -> None:
     """Send every log line of the process, also those of libraries, through one formatter."""
     shared_steps: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        add_ids,
         structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -99,6 +116,15 @@ def configure(settings: Logs, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def debug_each(
+    log: structlog.stdlib.BoundLogger, said: str, envelopes: Sequence["Envelope"]
+) -> None:
+    """Write a line about each of some events, where lines for debugging are written."""
+    if log.isEnabledFor(logging.DEBUG):
+        for one in envelopes:
+            log.debug(said, **one.ids)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

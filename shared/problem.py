@@ -17,6 +17,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
+        "request_id": {"type": "string", "description": "As in the header X-Request-Id"},
         "errors": {
             "type": "array",
             "items": {
@@ -85,14 +86,16 @@ class Problem(Exception):
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
 
-    def body(self) -> bytes:
-        """Return the JSON document."""
+    def body(self, request_id: str | None = None) -> bytes:
+        """Return the JSON document; with the id of the request, by which our log can be asked."""
         document: dict[str, object] = {
             "type": "about:blank",
             "title": _TITLES.get(self.status, "Error"),
             "status": self.status,
             "detail": self.detail,
         }
+        if request_id is not None:
+            document["request_id"] = request_id
         if self.errors:
             document["errors"] = [
                 {

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.types import Message, Receive, Scope, Send
 
+from shared.request_context import IsOurs, Traced, WithRequestId, nobody_is
+from shared.tracing import OFF, Tracing
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 YEAR_SECONDS = 31_536_000
@@ -41,11 +44,19 @@ def added(headers: Iterable[tuple[bytes, bytes]], defaults: Headers) -> Headers:
 
 
 class Service(Starlette):
-    """An application whose answers have these headers, those about errors too."""
+    """An application whose answers have these headers, those about errors too; and an id."""
 
-    def __init__(self, public_url: str, **given: Any) -> None:
+    def __init__(
+        self,
+        public_url: str,
+        *,
+        tracing: Tracing = OFF,
+        is_ours: IsOurs = nobody_is,
+        **given: Any,
+    ) -> None:
         super().__init__(**given)
         self._defaults = headers_at(public_url)
+        self._answer = WithRequestId(Traced(super().__call__, tracing, is_ours=is_ours))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -59,4 +70,4 @@ class Service(Starlette):
                 message = {**message, "headers": list(headers)}
             await send(message)
 
-        await super().__call__(scope, receive, with_headers)
+        await self._answer(scope, receive, with_headers)

@@ -13,6 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from shared import request_ids
 from shared.logs import get_logger
 from shared.one_write import OneWriteProtocol
 from shared.problem import PROBLEM_MEDIA_TYPE
@@ -117,6 +118,7 @@ class ShortWayProtocol(OneWriteProtocol):
         self, exchange: _Exchange, url: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
     ) -> None:
         address = self.client[0] if self.client else ""
+        request_id = request_ids.begin(headers)
         try:
             answer = await self._ways[url](url.decode("ascii"), headers, address, body)
             if self.flow.write_paused:
@@ -129,9 +131,11 @@ class ShortWayProtocol(OneWriteProtocol):
             log.exception("request failed", path=url.decode("ascii"))
             answer = (500, (CLOSE,), b"")
         if not exchange.disconnected and not self.transport.is_closing():
-            self._send(exchange, *answer)
+            self._send(exchange, request_id, *answer)
 
-    def _send(self, exchange: _Exchange, status: int, headers: Headers, body: bytes) -> None:
+    def _send(
+        self, exchange: _Exchange, request_id: bytes, status: int, headers: Headers, body: bytes
+    ) -> None:
         always = tuple(self.server_state.default_headers)
         # A service that stops says so with every answer.
         is_last = CLOSE in headers or CLOSE in always
@@ -140,9 +144,9 @@ class ShortWayProtocol(OneWriteProtocol):
         elif CLOSE in headers and CLOSE in always:
             headers = tuple(one for one in headers if one != CLOSE)
         head = _written(always) + _written(headers)
-        length = b"content-length: %d\r\n\r\n" % len(body)
+        rest = b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (request_id, len(body))
         # Held to the end of this turn: a caller that is woken once takes all that is for it.
-        self.transport.write(b"".join((STATUS_LINE[status], head, length, body)))
+        self.transport.write(b"".join((STATUS_LINE[status], head, rest, body)))
         exchange.response_complete = True
         if is_last:
             self.transport.close()

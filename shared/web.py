@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shared import request_ids
 from shared.health import Check, examine
 from shared.logs import get_logger
 from shared.metrics import Reading, exposition
@@ -86,7 +87,8 @@ def problem_response(problem: Problem) -> Response:
     """Return a problem as its answer."""
     # Some, such as 404 and 405, could be kept by caches without a word (RFC 9110, section 15.1).
     headers = {**NO_STORE, **problem.headers}
-    return Response(problem.body(), problem.status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
+    body = problem.body(request_ids.current())
+    return Response(body, problem.status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:

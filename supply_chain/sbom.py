@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from supply_chain.licences import READ
 from supply_chain.locked import ROOT, SHIPPED, locked
 
 Bill = dict[str, Any]
@@ -61,6 +62,10 @@ def bill_of(packages: Path) -> Bill:
         project = ["--pyproject", str(ROOT / "pyproject.toml"), "--output-reproducible"]
         made = subprocess.run([*command, *project], check=True, capture_output=True, text=True)
     bill: Bill = json.loads(made.stdout)
+    for one in bill["components"]:
+        if "licenses" not in one and one["name"] in READ:
+            # The tool leaves out what is declared in other words than SPDX has.
+            one["licenses"] = [{"expression": READ[one["name"]]}]
     return bill
 
 

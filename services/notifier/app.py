@@ -42,6 +42,7 @@ from shared.resource_server import BearerVerifier, Possession
 from shared.secure_headers import Service
 from shared.service_credential import load as load_credential
 from shared.subscription import Subscription
+from shared.tracing import tracing_of
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 from shared.withdrawals import Withdrawals
 
@@ -62,6 +63,7 @@ def create_app(settings: Settings) -> Starlette:
     dsn = dsn_of(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
     credential = load_credential(settings.in_var(settings.internal.credential_file))
+    tracing = tracing_of(settings, "notifier")
     in_force = InForce(settings)
     # The senders read them for themselves; here what is missing can still be told at once.
     access_of(settings.notifier.smtp)
@@ -70,6 +72,7 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(tracing)
             pool = await create_pool(
                 dsn,
                 size=settings.notifier.database.pool_size,
@@ -97,7 +100,14 @@ def create_app(settings: Settings) -> Starlette:
             )
             recipients = Recipients(feed)
             stack.push_async_callback(recipients.aclose)
-            senders = Senders(settings.notifier, deliveries, recipients, in_force.renderer, feed)
+            senders = Senders(
+                settings.notifier,
+                deliveries,
+                recipients,
+                in_force.renderer,
+                feed,
+                tracing=tracing,
+            )
             expiries = Expiries(pool)
             reminders = Reminders(
                 pool,
@@ -127,6 +137,7 @@ def create_app(settings: Settings) -> Starlette:
                 max_event_age=settings.notifier.max_event_age,
                 message_id_domain=settings.notifier.message_id_domain,
                 on_recorded=senders.wake,
+                tracing=tracing,
             )
             intake = Intake(dsn, recorder, feed, settings.subscription, amqp_url=amqp_url)
             checks: dict[str, Check] = {
@@ -175,6 +186,7 @@ def create_app(settings: Settings) -> Starlette:
 
     return Service(
         settings.notifier_public_url,
+        tracing=tracing,
         routes=Preview(in_force).routes,
         lifespan=lifespan,
         exception_handlers=PROBLEM_HANDLERS,

@@ -23,6 +23,7 @@ from services.notifier.smtp import (
 from shared.failures import PermanentFailure, TransientFailure
 from shared.feed_client import Recipient
 from shared.logs import get_logger
+from shared.tracing import part
 
 log = get_logger(__name__)
 
@@ -86,9 +87,9 @@ class Attempt:
                 return await self._send(claim, mailer)
         except Exception as error:  # noqa: BLE001 - whatever it is, the delivery has to go on
             FAILURES.labels(_cause_of(error)).inc()
-            return self._outcome_of(error, claim, mailer)
+            return self._outcome_of(error, mailer)
 
-    def _outcome_of(self, error: Exception, claim: Claim, mailer: Mailer) -> Outcome:
+    def _outcome_of(self, error: Exception, mailer: Mailer) -> Outcome:
         match error:
             case OutcomeUnknown():
                 return Outcome("unknown", str(error))
@@ -102,7 +103,7 @@ class Attempt:
                 reason = f"not sent within {self._longest.total_seconds():g} s, nearly the lease"
                 return Outcome("unknown" if mailer.in_doubt else "deferred", reason)
             case _:
-                log.error("delivery failed", delivery=str(claim.id), exc_info=error)
+                log.error("delivery failed", exc_info=error)
                 return Outcome("deferred", f"unexpected {type(error).__name__}; see the log")
 
     async def _send(self, claim: Claim, mailer: Mailer) -> Outcome:
@@ -117,17 +118,19 @@ class Attempt:
         if not recipient.active:
             return Outcome("suppressed", "the user is disabled")
         names = await self._names(claim, recipient)
-        message = self._renderer.render(
-            claim.template,
-            claim.context,
-            recipient,
-            message_id=claim.message_id,
-            date=datetime.now(UTC),
-            names=names,
-        )
         # Before the mail server is asked: what cannot be written must not cost a connection.
-        content = self._outgoing.content_of(message)
-        await mailer.deliver(content, sender=self._sender_address, recipient=recipient.email)
+        with part("render", attributes={"oauthapps.template": claim.template}):
+            message = self._renderer.render(
+                claim.template,
+                claim.context,
+                recipient,
+                message_id=claim.message_id,
+                date=datetime.now(UTC),
+                names=names,
+            )
+            content = self._outgoing.content_of(message)
+        with part("deliver", "client"):
+            await mailer.deliver(content, sender=self._sender_address, recipient=recipient.email)
         self.smtp_trouble = None
         return Outcome("sent")
 

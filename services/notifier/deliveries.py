@@ -12,9 +12,10 @@ one claim at a time: when the database's answer to a claim is lost, the owner fi
 """
 
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
 import asyncpg
@@ -29,6 +30,7 @@ State = Literal[
     "due", "sending", "sent", "unknown", "parked", "suppressed", "expired", "discarded", "expanded"
 ]
 ERROR_LIMIT = 500
+NOT_TRACED: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +38,13 @@ class Claim:
     """A delivery that is one sender's until its lease ends.
 
     `attempts` counts this one. `waited` is how long it has been due, by the database's clock.
-    `taken_over` says that another sender began it and was not heard of again.
+    `taken_over` says that another sender began it and was not heard of again. `traceparent` is
+    where what happens to it is told, if that is traced.
     """
 
     id: uuid.UUID
     owner: uuid.UUID
+    event_id: str
     event_type: str
     template: str
     recipient: str
@@ -50,6 +54,16 @@ class Claim:
     waited: timedelta
     created_at: datetime
     taken_over: bool
+    correlation_id: str | None
+    traceparent: str | None
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What log lines and spans about it say."""
+        ids = {"delivery": str(self.id), "causation_id": self.event_id}
+        if self.correlation_id is not None:
+            ids["correlation_id"] = self.correlation_id
+        return ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +109,20 @@ class Deliveries:
         oldest: datetime,
         message_id_domain: str,
         also: Callable[[Connection], Awaitable[None]] | None = None,
+        traceparents: Mapping[str, str] = NOT_TRACED,
     ) -> None:
-        """Record what events ask for and store the cursor, in one transaction with `also`."""
+        """Record what events ask for and store the cursor, in one transaction with `also`.
+
+        `traceparents` say for events that are traced, by their ids, where this is told.
+        """
         async with acquired(self._pool) as connection, connection.transaction():
-            await self.insert(connection, asked, oldest=oldest, message_id_domain=message_id_domain)
+            await self.insert(
+                connection,
+                asked,
+                oldest=oldest,
+                message_id_domain=message_id_domain,
+                traceparents=traceparents,
+            )
             await connection.execute(_SET_CURSOR, cursor.log_epoch, cursor.position)
             if also is not None:
                 await also(connection)
@@ -110,6 +134,7 @@ class Deliveries:
         *,
         oldest: datetime,
         message_id_domain: str,
+        traceparents: Mapping[str, str] = NOT_TRACED,
     ) -> None:
         """Record what is asked for, in the caller's transaction.
 
@@ -128,6 +153,8 @@ class Deliveries:
                 msgspec.json.encode(one.context).decode(),
                 message_id_of(envelope.id, one.rule, one.recipient, domain=message_id_domain),
                 "due" if envelope.time >= oldest else "expired",
+                envelope.correlation_id,
+                traceparents.get(envelope.id),
             )
             for envelope, one in asked
         ]
@@ -290,17 +317,18 @@ _SET_CURSOR = "UPDATE notifier.cursor SET log_epoch = $1, position = $2"
 # A repeat is no fault here: the same event asks for the same mail, and the first record stands.
 _RECORD = """
 INSERT INTO notifier.deliveries (event_id, event_type, position, application_id, rule, template,
-                                 recipient, context, message_id, state, finished_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, CASE WHEN $10 = 'expired' THEN now() END)
+                                 recipient, context, message_id, state, finished_at,
+                                 correlation_id, traceparent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, CASE WHEN $10 = 'expired' THEN now() END, $11, $12)
 ON CONFLICT (event_id, rule, recipient) DO NOTHING
 """
 
 _OF_WHAT = "SELECT event_id, rule FROM notifier.deliveries WHERE id = $1"
 _FAN_OUT = """
 INSERT INTO notifier.deliveries (event_id, event_type, position, application_id, rule, template,
-                                 recipient, context, message_id, state)
+                                 recipient, context, message_id, state, correlation_id, traceparent)
 SELECT event_id, event_type, position, application_id, rule, template,
-       person.recipient, context, person.message_id, 'due'
+       person.recipient, context, person.message_id, 'due', correlation_id, traceparent
   FROM notifier.deliveries, unnest($2::text[], $3::text[]) AS person (recipient, message_id)
  WHERE id = $1
 ON CONFLICT (event_id, rule, recipient) DO NOTHING
@@ -329,8 +357,9 @@ UPDATE notifier.deliveries AS delivery
        in_doubt         = next.lost OR next.in_doubt
   FROM next
  WHERE delivery.id = next.id
-RETURNING delivery.id, event_type, template, recipient, context, message_id, attempts,
-          now() - due_since AS waited, created_at, delivery.in_doubt AS taken_over
+RETURNING delivery.id, event_id, event_type, template, recipient, context, message_id, attempts,
+          now() - due_since AS waited, created_at, delivery.in_doubt AS taken_over,
+          correlation_id, traceparent
 """
 _CLAIM = f"WITH next AS ({_NEXT.format(but='')}) {_TAKE.format(owner='$1', lease='$2')}"
 _HELD = """
@@ -338,8 +367,9 @@ UPDATE notifier.deliveries
    SET lease_until     = now() + $2::interval,
        next_attempt_at = now() + $2::interval
  WHERE state = 'sending' AND lease_owner = $1
-RETURNING id, event_type, template, recipient, context, message_id, attempts,
-          now() - due_since AS waited, created_at, in_doubt AS taken_over
+RETURNING id, event_id, event_type, template, recipient, context, message_id, attempts,
+          now() - due_since AS waited, created_at, in_doubt AS taken_over,
+          correlation_id, traceparent
 """
 _SETTLE = """
 UPDATE notifier.deliveries

@@ -84,6 +84,7 @@ class Occurrence:
     time: datetime
     actor: str
     fact: Fact
+    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,14 @@
 """The intake: reads the log and records what is to be sent; one among all notifier processes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from prometheus_client import Counter
 
-from services.notifier.deliveries import Deliveries
+from services.notifier.deliveries import NOT_TRACED, Deliveries
 from services.notifier.domain import Notification, Occurrence, Rule, notifications_for
 from services.notifier.expiries import Expiries, matters
 from services.notifier.reminders import Reminders
@@ -17,9 +17,10 @@ from shared.bus import follow
 from shared.config import Subscription as SubscriptionSettings
 from shared.envelope import Envelope, Undecodable, UndecodableEvent
 from shared.failures import TransientFailure
-from shared.logs import get_logger
+from shared.logs import debug_each, get_logger
 from shared.postgres import POSTGRES_ERRORS, Connection, connect
 from shared.subscription import BEGINNING, Cursor, Feed, Inbox, Subscription
+from shared.tracing import OFF, Tracing
 from shared.web import background
 
 INTAKE_LOCK = "notifier intake"
@@ -54,6 +55,7 @@ class Recorder:
         max_event_age: timedelta,
         message_id_domain: str,
         on_recorded: Callable[[], None],
+        tracing: Tracing = OFF,
     ) -> None:
         self._deliveries = deliveries
         self._expiries = expiries
@@ -64,6 +66,7 @@ class Recorder:
         self._max_event_age = max_event_age
         self._message_id_domain = message_id_domain
         self._on_recorded = on_recorded
+        self._tracing = tracing
         # How far events were told of, and how far they were read for what expires.
         self._told = self._noted = BEGINNING
         self._has_taken_up = False
@@ -101,9 +104,14 @@ class Recorder:
             if one.position > told
             for notification in notifications_for(one, rules)
         ]
-        await self._record(
-            asked, cursor, lambda connection: self._expiries.note(connection, envelopes, cursor)
-        )
+        with self._tracing.each("intake", envelopes, "consumer") as traceparents:
+            await self._record(
+                asked,
+                cursor,
+                lambda connection: self._expiries.note(connection, envelopes, cursor),
+                traceparents,
+            )
+            debug_each(log, "event taken in", envelopes)
         self._noted = cursor
 
     async def park(self, event: Undecodable, cursor: Cursor) -> None:
@@ -153,13 +161,14 @@ class Recorder:
         one = occurrence_of(envelope)
         asked = [(one, notification) for notification in notifications_for(one, self._rules())]
         await self._record(asked, self._told, forget)
-        log.info("parked event taken up", position=envelope.position, event_type=envelope.type)
+        log.info("parked event taken up", **envelope.ids)
 
     async def _record(
         self,
         asked: Sequence[tuple[Occurrence, Notification]],
         cursor: Cursor,
         also: Callable[[Connection], Awaitable[None]],
+        traceparents: Mapping[str, str] = NOT_TRACED,
     ) -> None:
         told = self._told.position if self._told.log_epoch == cursor.log_epoch else 0
         further = Cursor(cursor.log_epoch, max(cursor.position, told))
@@ -170,6 +179,7 @@ class Recorder:
                 oldest=datetime.now(UTC) - self._max_event_age,
                 message_id_domain=self._message_id_domain,
                 also=also,
+                traceparents=traceparents,
             )
         )
         self._told = further
@@ -192,6 +202,7 @@ def occurrence_of(envelope: Envelope) -> Occurrence:
         time=envelope.time,
         actor=envelope.metadata.actor,
         fact=envelope.event,
+        correlation_id=envelope.metadata.correlation_id,
     )
 
 

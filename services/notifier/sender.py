@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from prometheus_client import Counter, Histogram
+from structlog.contextvars import bound_contextvars
 
 from services.notifier.attempt import Attempt, Recipients
 from services.notifier.deliveries import Claim, Deliveries
@@ -19,6 +20,7 @@ from services.notifier.smtp import Mailer
 from shared.config import Notifier as Settings
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS
+from shared.tracing import OFF, Tracing, note
 
 POLL_SECONDS = 1.0
 DATABASE_PAUSE_SECONDS = 1.0
@@ -60,8 +62,11 @@ class Senders:
         recipients: Recipients,
         renderer: Renderer,
         organizations: Organizations,
+        *,
+        tracing: Tracing = OFF,
     ) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._organizations = organizations
         self._deliveries = deliveries
         self._woken = asyncio.Event()
@@ -95,7 +100,13 @@ class Senders:
         """Send until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(self._settings.senders):
-                sender = Sender(self._settings, self._deliveries, self._attempt, self._woken)
+                sender = Sender(
+                    self._settings,
+                    self._deliveries,
+                    self._attempt,
+                    self._woken,
+                    tracing=self._tracing,
+                )
                 tasks.create_task(sender.run())
 
 
@@ -103,7 +114,13 @@ class Sender:
     """One sender with one connection to the mail server; it holds one claim at a time."""
 
     def __init__(
-        self, settings: Settings, deliveries: Deliveries, attempt: Attempt, woken: asyncio.Event
+        self,
+        settings: Settings,
+        deliveries: Deliveries,
+        attempt: Attempt,
+        woken: asyncio.Event,
+        *,
+        tracing: Tracing = OFF,
     ) -> None:
         self._owner = uuid.uuid4()
         self._lease = settings.lease
@@ -117,6 +134,7 @@ class Sender:
         self._attempt = attempt
         self._mailer = Mailer(settings.smtp)
         self._woken = woken
+        self._tracing = tracing
         # The database's answer to a claim was lost: we may hold one and not know it.
         self._may_hold = False
         # An outcome that the database does not know yet: its delivery must not be let go.
@@ -160,19 +178,26 @@ class Sender:
 
     async def _finish(self, claim: Claim) -> Claim | None:
         """Attempt a delivery and note how it ended; return the next one if it came with that."""
-        try:
-            return await self._handle(claim)
-        except POSTGRES_ERRORS as error:
-            log.warning("sender: database does not answer", reason=type(error).__name__)
-        except Exception:
-            # One delivery that surprises us must not end the sending of all others.
-            log.exception("sender failed")
+        # Of all lines that are written about it, wherever.
+        with bound_contextvars(**claim.ids):
+            try:
+                return await self._handle(claim)
+            except POSTGRES_ERRORS as error:
+                log.warning("sender: database does not answer", reason=type(error).__name__)
+            except Exception:
+                # One delivery that surprises us must not end the sending of all others.
+                log.exception("sender failed")
         # What was not noted goes to whoever takes over its lease; we must not find it as our own.
         self._owner = uuid.uuid4()
         await asyncio.sleep(DATABASE_PAUSE_SECONDS)
         return None
 
     async def _handle(self, claim: Claim) -> Claim | None:
+        about = {f"oauthapps.{name}": value for name, value in claim.ids.items()}
+        with self._tracing.following("send", claim.traceparent, "internal", about):
+            return await self._attempt_and_note(claim)
+
+    async def _attempt_and_note(self, claim: Claim) -> Claim | None:
         lease_ends = _now() + self._lease.total_seconds()
         try:
             # Several people's is no mail yet: there is nothing that may have been sent.
@@ -206,6 +231,7 @@ class Sender:
         Raises what the database raises when it has not answered until the lease ended.
         """
         ATTEMPTS.labels(outcome.ending).inc()
+        note({"oauthapps.outcome": outcome.ending, "oauthapps.attempt": claim.attempts})
         verdict = judge(
             outcome,
             attempts=claim.attempts,
@@ -219,14 +245,13 @@ class Sender:
             kept, following = await self._note_again(claim, verdict, lease_ends)
         if not kept:
             LEASES_LOST.inc()
-            log.warning("lease lost before the outcome was noted", delivery=str(claim.id))
+            log.warning("lease lost before the outcome was noted")
             return following
         if outcome.ending == "sent" and "happened_at" in claim.context:
             happened_at = datetime.fromisoformat(claim.context["happened_at"])
             MAIL_SECONDS.observe(max(0.0, (datetime.now(UTC) - happened_at).total_seconds()))
         log.info(
             "mail attempted",
-            delivery=str(claim.id),
             outcome=outcome.ending,
             state=verdict.state,
             attempt=claim.attempts,

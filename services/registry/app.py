@@ -63,7 +63,9 @@ from shared.postgres import (
 )
 from shared.resource_server import BearerVerifier, Possession
 from shared.secure_headers import Service
+from shared.service_credential import is_presented
 from shared.service_credential import load as load_credential
+from shared.tracing import Tracing, tracing_of
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
 POOL = PoolGauges(
@@ -76,12 +78,14 @@ def create_app(settings: Settings) -> Starlette:
     dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
     credential = load_credential(settings.in_var(settings.internal.credential_file))
+    tracing = tracing_of(settings, "registry")
     provider = provider_of(settings)
     stopping = asyncio.Event()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(tracing)
             pool = await create_pool(
                 dsn,
                 size=settings.registry.database.pool_size,
@@ -163,10 +167,22 @@ def create_app(settings: Settings) -> Starlette:
                 credential, pool=pool, feed=feed, store=store, directory=directory, usage=usage
             )
             checks = {"database": lambda: _check_database(pool)}
-            relay = None if amqp_url is None else _relay(settings, amqp_url, dsn, feed)
-            jobs = [listen(dsn, wakeup), watch(store, views), tidy(pool), answers.prune_forever()]
-            jobs += [usage.prune_forever(settings.registry.usage_keep), copy_names_forever(pool)]
-            jobs += [] if relay is None else [relay.run()]
+            relay = None if amqp_url is None else _relay(settings, amqp_url, dsn, feed, tracing)
+            sessions = Sessions(
+                pool,
+                idle=settings.registry.sessions.idle,
+                longest=settings.registry.sessions.longest,
+            )
+            jobs = [
+                listen(dsn, wakeup),
+                watch(store, views),
+                tidy(pool),
+                copy_names_forever(pool),
+                answers.prune_forever(),
+                usage.prune_forever(settings.registry.usage_keep),
+                sessions.prune_forever(),
+                *([] if relay is None else [relay.run()]),
+            ]
             app.router.routes.extend(
                 [
                     *health_routes("registry", checks, told=_told_of(relay)),
@@ -175,12 +191,6 @@ def create_app(settings: Settings) -> Starlette:
                     *internal.routes,
                 ]
             )
-            sessions = Sessions(
-                pool,
-                idle=settings.registry.sessions.idle,
-                longest=settings.registry.sessions.longest,
-            )
-            jobs.append(sessions.prune_forever())
             site = app.state.site = Site(
                 settings, sessions=sessions, directory=directory, verifier=verifier
             )
@@ -206,7 +216,13 @@ def create_app(settings: Settings) -> Starlette:
                 stopping.set()
 
     handlers = {**PROBLEM_HANDLERS, **REFUSAL_HANDLERS, HTTPException: _on_http_exception}
-    app = Service(settings.public_url, lifespan=lifespan, exception_handlers=handlers)
+    app = Service(
+        settings.public_url,
+        tracing=tracing,
+        is_ours=lambda authorization: is_presented(credential, authorization),
+        lifespan=lifespan,
+        exception_handlers=handlers,
+    )
     app.state.stopping = stopping
     allow_origins(
         app,
@@ -217,7 +233,7 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
-def _relay(settings: Settings, amqp_url: str, dsn: str, feed: Feed) -> Relay:
+def _relay(settings: Settings, amqp_url: str, dsn: str, feed: Feed, tracing: Tracing) -> Relay:
     return Relay(
         dsn,
         feed,
@@ -227,6 +243,7 @@ def _relay(settings: Settings, amqp_url: str, dsn: str, feed: Feed) -> Relay:
             timeout_seconds=settings.bus.publish_timeout.total_seconds(),
         ),
         window=settings.bus.confirm_window,
+        tracing=tracing,
     )
 
 

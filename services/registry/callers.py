@@ -11,6 +11,7 @@ from services.registry.handlers import Context
 from services.registry.keyed_requests import Derived
 from services.registry.rate_limits import FailedAuthentications
 from services.registry.views import ApplicationViews
+from shared import request_ids
 from shared.resource_server import (
     AccessToken,
     BearerVerifier,
@@ -41,8 +42,8 @@ class Caller:
             command_id=str(uuid.uuid4()),
             actor=f"user:{self.user.id}",
             now=now,
-            # Which credential it was done with: the answer to the audit's second question.
-            correlation_id=f"client:{self.token.client_id}",
+            correlation_id=request_ids.current(),
+            by=f"client:{self.token.client_id}",
         )
         if self.draws_from is None:
             return context

@@ -63,7 +63,7 @@ async def record(connection: Connection, facts: Sequence[Fact], context: Context
         _RECORD,
         context.now(),
         context.actor,
-        context.correlation_id,
+        context.by,
         [one.action for one in facts],
         [one.kind for one in facts],
         [one.subject_id for one in facts],

@@ -27,6 +27,7 @@ from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS, TRANSIENT_ERRORS, Connection, Pool, connect
 from shared.tasks import end
+from shared.tracing import part, traceparent
 from shared.upcasters import version_of
 
 CHANNEL = "registry_log"
@@ -85,6 +86,8 @@ class Head:
 class _Waiting:
     command: Append
     done: asyncio.Future[list[Envelope]] = field(repr=False)
+    # Where all that follows from it is told.
+    traceparent: str | None = None
 
 
 class EventStore:
@@ -133,10 +136,14 @@ class EventStore:
         """
         if self._writer is None or self._writer.done():
             raise StoreUnavailable("the registry is stopping")
+        with part("append", attributes={"oauthapps.command_id": command.command_id}):
+            return await self._append(command)
+
+    async def _append(self, command: Append) -> list[Envelope]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[Envelope]] = loop.create_future()
         begun = loop.time()
-        await self._waiting.put(_Waiting(command, done))
+        await self._waiting.put(_Waiting(command, done, traceparent()))
         try:
             stored = await done
         except Exception as error:
@@ -276,7 +283,7 @@ class EventStore:
                 results.append(projection.NameTaken())
             else:
                 names |= claimed
-                envelopes = placed[command.command_id] = _place(command, position)
+                envelopes = placed[command.command_id] = _place(one, position)
                 position += len(envelopes)
                 for envelope in envelopes:
                     versions[envelope.stream] = envelope.version
@@ -382,8 +389,9 @@ def _names(command: Append) -> set[tuple[str, str, str]]:
     }
 
 
-def _place(command: Append, position: int) -> list[Envelope]:
+def _place(waiting: _Waiting, position: int) -> list[Envelope]:
     """Give a command's events their positions and versions."""
+    command = waiting.command
     envelopes = []
     for write in command.writes:
         for version, new in enumerate(write.events, start=write.expected_version + 1):
@@ -402,8 +410,10 @@ def _place(command: Append, position: int) -> list[Envelope]:
                     metadata=Metadata(
                         command_id=command.command_id,
                         actor=command.actor,
-                        correlation_id=command.correlation_id,
+                        correlation_id=command.correlation_id or command.command_id,
                         schema_version=version_of(event_type),
+                        by=command.by,
+                        traceparent=waiting.traceparent,
                     ),
                 )
             )

@@ -31,6 +31,8 @@ class Context:
     actor: str
     now: Callable[[], datetime]
     correlation_id: str | None = None
+    # The credential it is done with, if not by a person's own hand: the audit's second question.
+    by: str | None = None
     # A retry that carries an Idempotency-Key draws what the first try drew.
     random: Randomness = field(default=lambda _purpose: secrets.token_bytes, repr=False)
 
@@ -121,4 +123,5 @@ def _append(context: Context, *writes: Write) -> Append:
         time=context.now(),
         writes=writes,
         correlation_id=context.correlation_id,
+        by=context.by,
     )

@@ -14,6 +14,6 @@ def fact_of(envelope: Envelope) -> dict[str, Any]:
         "position": envelope.position,
         "version": envelope.version,
         "actor": envelope.metadata.actor,
-        "by": envelope.metadata.correlation_id,
+        "by": envelope.metadata.credential,
         "data": envelope.event,
     }

@@ -16,6 +16,7 @@ from services.registry.event_store import EventStore
 from services.registry.feed import Feed, snapshot
 from services.registry.handlers import Context, change_application
 from services.registry.usage import UsageRecords
+from shared import request_ids
 from shared.feed_client import MOST_RECIPIENTS, Administrators
 from shared.postgres import Pool
 from shared.problem import FieldError, Problem
@@ -149,6 +150,7 @@ class InternalApi:
             command_id=str(uuid.uuid5(uuid.UUID(application_id), told.jti)),
             actor="service:token",
             now=now,
+            correlation_id=request_ids.current(),
         )
         command = RevokeToken(jti=told.jti, revoked_at=now(), expires_at=told.expires_at)
         try:

@@ -39,6 +39,7 @@ class Append:
     time: datetime
     writes: tuple[Write, ...]
     correlation_id: str | None = None
+    by: str | None = None
 
 
 class Store(Protocol):

@@ -21,6 +21,7 @@ from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.metrics import summed_gauge
 from shared.postgres import TRANSIENT_ERRORS, Connection, connect
+from shared.tracing import OFF, Tracing
 
 LEADER_LOCK = "registry relay"
 PAGE_SIZE = 500
@@ -47,11 +48,20 @@ OpenPublisher = Callable[[], AbstractAsyncContextManager[Publisher]]
 class Relay:
     """Competes for the lead, and publishes while it has it."""
 
-    def __init__(self, dsn: str, feed: Feed, open_publisher: OpenPublisher, *, window: int) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        feed: Feed,
+        open_publisher: OpenPublisher,
+        *,
+        window: int,
+        tracing: Tracing = OFF,
+    ) -> None:
         self._dsn = dsn
         self._feed = feed
         self._open_publisher = open_publisher
         self._window = window
+        self._tracing = tracing
         self._appended = asyncio.Event()
         # Published something since the last interruption: then the back-off begins anew.
         self._worked = False
@@ -125,7 +135,7 @@ class Relay:
                     position, oldest = unconfirmed.popleft()
                     await oldest
                     confirmed = position
-                task = asyncio.create_task(publisher.publish(envelope, log_epoch))
+                task = asyncio.create_task(self._publish(publisher, envelope, log_epoch))
                 unconfirmed.append((envelope.position, task))
             while unconfirmed:
                 position, oldest = unconfirmed.popleft()
@@ -139,6 +149,11 @@ class Relay:
                 await connection.execute(_MOVE, confirmed, log_epoch)
                 PUBLISHED.inc(confirmed - run[0].position + 1)
                 self._worked = True
+
+    async def _publish(self, publisher: Publisher, envelope: Envelope, log_epoch: str) -> None:
+        with self._tracing.each("publish", [envelope], "producer"):
+            await publisher.publish(envelope, log_epoch)
+            log.debug("event published", **envelope.ids)
 
 
 def _kind(error: BaseException) -> str:

@@ -32,9 +32,11 @@ from shared.garbage import settle
 from shared.health import NotReady
 from shared.logs import configure
 from shared.metrics import observing
+from shared.request_context import Traced, WithRequestId, traced_way
 from shared.secure_headers import Service
 from shared.service_credential import load as load_credential
 from shared.short_way import SHORT_WAYS, Responder
+from shared.tracing import tracing_of
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
 
@@ -58,6 +60,7 @@ def create_app(settings: Settings) -> Starlette:
     """Return the application. Raises ConfigurationError; nothing is open then."""
     credential = load_credential(settings.in_var(settings.internal.credential_file))
     amqp_url = secret(settings.bus.url, settings.bus.url_file)
+    tracing = tracing_of(settings, "token")
     folder = settings.in_var(settings.token.projection)
     # Opened once for trial: what is wrong with it is then one line, said before the start.
     Projection(folder, map_size=settings.token.projection_map_size).close()
@@ -68,6 +71,7 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(tracing)
             projection = Projection(
                 folder,
                 map_size=settings.token.projection_map_size,
@@ -122,11 +126,10 @@ def create_app(settings: Settings) -> Starlette:
             short_ways: dict[bytes, Responder] = {}
             for path, grant in grants.items():
                 endpoint = Endpoint("token" if path in TOKEN_PATHS else path[1:], settings, grant)
-                service.endpoints[path] = for_origins(
-                    endpoint, settings.token.cors, methods=("POST",)
-                )
-                if service.endpoints[path] is endpoint:
-                    short_ways[path.encode()] = endpoint.answer
+                open_endpoint = for_origins(endpoint, settings.token.cors, methods=("POST",))
+                service.endpoints[path] = WithRequestId(Traced(open_endpoint, tracing, route=path))
+                if open_endpoint is endpoint:
+                    short_ways[path.encode()] = traced_way(endpoint.answer, tracing)
 
             async def check_keys() -> None:
                 if keys.current() is None:
@@ -142,7 +145,12 @@ def create_app(settings: Settings) -> Starlette:
             health = health_routes("token", checks, told={"subscription": trouble.read})
             service.router.routes.extend([*routes(settings, keys), *health])
             projector = Projector(
-                folder, projection, feed, _subscription(settings), amqp_url=amqp_url
+                folder,
+                projection,
+                feed,
+                _subscription(settings),
+                amqp_url=amqp_url,
+                tracing=tracing,
             )
             await stack.enter_async_context(observing(TokenReadings(projection, keys, settings)))
             await stack.enter_async_context(
@@ -153,7 +161,9 @@ def create_app(settings: Settings) -> Starlette:
             )
             yield {SHORT_WAYS: short_ways}
 
-    service = TokenService(settings.issuer, lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS)
+    service = TokenService(
+        settings.issuer, tracing=tracing, lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS
+    )
     allow_origins(service, settings.token.cors, at=("/.well-known/",), methods=("GET", "HEAD"))
     return service
 

@@ -14,8 +14,9 @@ from shared.bus import follow
 from shared.config import Subscription as SubscriptionSettings
 from shared.envelope import Envelope
 from shared.feed_client import FeedClient
-from shared.logs import get_logger
+from shared.logs import debug_each, get_logger
 from shared.subscription import Cursor, Inbox, Subscription
+from shared.tracing import OFF, Tracing
 from shared.web import background
 
 # A projector that dies is replaced after this time at most.
@@ -32,9 +33,10 @@ APPLIED = Counter("oauthapps_token_events_applied_total", "Events applied by thi
 class ProjectionSubscriber:
     """The projection as a subscriber of the log."""
 
-    def __init__(self, projection: Projection, feed: FeedClient) -> None:
+    def __init__(self, projection: Projection, feed: FeedClient, tracing: Tracing = OFF) -> None:
         self._projection = projection
         self._feed = feed
+        self._tracing = tracing
 
     async def load_cursor(self) -> Cursor:
         """Return the stored cursor."""
@@ -49,7 +51,9 @@ class ProjectionSubscriber:
 
     async def apply(self, envelopes: Sequence[Envelope], cursor: Cursor) -> None:
         """Apply consecutive events."""
-        await self._projection.apply(envelopes, cursor)
+        with self._tracing.each("apply", envelopes, "consumer"):
+            await self._projection.apply(envelopes, cursor)
+            debug_each(log, "event applied", envelopes)
         APPLIED.inc(len(envelopes))
 
     async def confirm(self, cursor: Cursor) -> None:
@@ -68,6 +72,7 @@ class Projector:
         settings: SubscriptionSettings,
         *,
         amqp_url: str | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
         self._lock = folder / LOCK
         self._trouble = Trouble(folder)
@@ -75,6 +80,7 @@ class Projector:
         self._feed = feed
         self._settings = settings
         self._amqp_url = amqp_url
+        self._tracing = tracing
 
     async def run(self) -> None:
         """Wait to be elected, then follow the log, until cancelled."""
@@ -87,7 +93,7 @@ class Projector:
             os.close(descriptor)
 
     async def _follow(self) -> None:
-        subscriber = ProjectionSubscriber(self._projection, self._feed)
+        subscriber = ProjectionSubscriber(self._projection, self._feed, self._tracing)
         inbox = None if self._amqp_url is None else Inbox()
         # Nothing is parked here: what cannot be decoded may be a deactivation.
         subscription = Subscription(subscriber, self._feed, self._settings, inbox=inbox)

@@ -275,7 +275,8 @@ def test_every_secret_of_the_configuration_is_documented() -> None:
         "OAUTHAPPS_" + name.replace(".", "__").upper() for name in secrets_of(Settings, "")
     }
 
-    named = re.findall(r"`(OAUTHAPPS_\w+__(?:URL|PASSWORD|CLIENT_SECRET))`", CONFIGURATION)
+    last = "URL|PASSWORD|CLIENT_SECRET|OTLP_HEADERS"
+    named = re.findall(rf"`(OAUTHAPPS_\w+__(?:{last}))`", CONFIGURATION)
     assert set(named) == variables
 
 

@@ -48,6 +48,7 @@ SHARED_WEB = frozenset(
         "guard",
         "queries",
         "secure_headers",
+        "request_context",
     )
 )
 # A library → the only modules that know it.
@@ -55,6 +56,7 @@ ONLY_IN = {
     "aio_pika": {"shared.bus"},
     "aiosmtplib": {"services.notifier.smtp"},
     "authlib": {"services.registry.pages.provider"},
+    "opentelemetry": {"shared.telemetry"},
     "lmdb": {"services.token.projection", "services.token.replays"},
 }
 # The token service's state is the record that the registry's snapshot carries: a form of its own
@@ -202,6 +204,7 @@ def test_every_import_keeps_the_rule(rule: Callable[[str, str], bool]) -> None:
         (is_library_elsewhere, "services.registry.relay", "import aio_pika.abc"),
         (is_library_elsewhere, "services.notifier.sender", "from aiosmtplib import SMTP"),
         (is_library_elsewhere, "services.token.projector", "import lmdb"),
+        (is_library_elsewhere, "shared.tracing", "from opentelemetry.trace import Span"),
         (is_web_elsewhere, "services.registry.event_store", "import starlette"),
         (is_web_elsewhere, "shared.subscription", "from starlette.requests import Request"),
         (is_app_imported, "services.registry.rest", "from services.registry import app"),

@@ -54,12 +54,12 @@ async def chronicle(envelopes: Iterable[Envelope], directory: Directory) -> list
 
 def _entry(envelope: Envelope, names: Mapping[str, str]) -> Entry:
     what, details = _said(envelope)
-    by = envelope.metadata.correlation_id or ""
+    by = envelope.metadata.credential
     return Entry(
         what=what,
         details=details,
         who=_who(envelope.metadata.actor, names),
-        by=by.removeprefix("client:") if by.startswith("client:") else None,
+        by=None if by is None else by.removeprefix("client:"),
         time=envelope.time,
         position=envelope.position,
     )

@@ -9,6 +9,7 @@ from services.registry.directory_changes import Author, DirectoryChanges, NewUse
 from services.registry.directory_decisions import UserChange
 from services.registry.handlers import Context
 from services.registry.pages.provider import Person, SignInRefused
+from shared import request_ids
 from shared.config import SignIn
 
 
@@ -66,5 +67,10 @@ class People:
 
 
 def _author() -> Author:
-    context = Context(command_id=str(uuid.uuid4()), actor="service:sign-in", now=now)
+    context = Context(
+        command_id=str(uuid.uuid4()),
+        actor="service:sign-in",
+        now=now,
+        correlation_id=request_ids.current(),
+    )
     return Author(context=context)

@@ -1,13 +1,14 @@
 """A visit: who looks at a page, where they are at work, and what they may do there."""
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.registry.clock import now
 from services.registry.directory import Organization, User
 from services.registry.draws import Draws
 from services.registry.handlers import Context
 from services.registry.pages.sessions import Session, proof_of
+from shared import request_ids
 
 FORMS = "forms"
 
@@ -51,7 +52,12 @@ class Visit:
 
     def context(self, draws: Draws | None = None) -> Context:
         """Return the context of one command; with draws, of one that may be sent again."""
-        actor = f"user:{self.user.id}"
+        context = Context(
+            command_id=str(uuid.uuid4()),
+            actor=f"user:{self.user.id}",
+            now=now,
+            correlation_id=request_ids.current(),
+        )
         if draws is None:
-            return Context(command_id=str(uuid.uuid4()), actor=actor, now=now)
-        return Context(command_id=draws.command_id, actor=actor, now=now, random=draws.random)
+            return context
+        return replace(context, command_id=draws.command_id, random=draws.random)

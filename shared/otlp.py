@@ -1,0 +1,128 @@
+"""Spans on their way to a collector: OTLP over HTTP, in the background, a few at a time.
+
+A collector that is away, slow or refuses us costs spans and one line of the log, and nobody waits.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import httpx
+
+from shared.logs import get_logger
+from shared.tasks import end
+from shared.trust import trusted
+
+# Of the oldest there is no more to tell when so many wait.
+CAPACITY = 4096
+# To encode them must not hold up requests.
+BATCH = 64
+GATHER_SECONDS = 1.0
+ANSWER_SECONDS = 5.0
+RETRY_LONGEST_SECONDS = 60.0
+# How long the end of a service may wait for the last ones.
+LAST_SECONDS = 1.0
+SAY_AGAIN_SECONDS = 600.0
+# The collector will take it later (OTLP 1.5, "Failures").
+_LATER = frozenset({429, 502, 503, 504})
+T = TypeVar("T")
+log = get_logger(__name__)
+
+
+class Outbox(Generic[T]):
+    """What has ended and was not told of yet. It is sent for as long as the block lasts."""
+
+    def __init__(
+        self, url: str, headers: Mapping[str, str], encode: Callable[[Sequence[T]], bytes]
+    ) -> None:
+        self._url = url
+        self._headers = {**headers, "Content-Type": "application/x-protobuf"}
+        self._encode = encode
+        self._waiting: deque[T] = deque(maxlen=CAPACITY)
+        self._arrived = asyncio.Event()
+        self._under_way: list[T] = []
+        self._trouble: str | None = None
+        self._said_at = -float("inf")
+        self._lost = 0
+        self._http: httpx.AsyncClient | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = httpx.AsyncClient(
+            headers=self._headers, verify=trusted(), timeout=ANSWER_SECONDS, trust_env=False
+        )
+        self._sending = asyncio.create_task(self._send_forever())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._http is not None  # noqa: S101 - for the type checker: it was entered
+        assert self._sending is not None  # noqa: S101 - likewise
+        await end(self._sending)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                while self._has_more() and await self._send():
+                    pass
+        await self._http.aclose()
+
+    def put(self, span: T) -> None:
+        """Take one; where too many wait, the oldest makes room."""
+        self._lost += len(self._waiting) == CAPACITY
+        self._waiting.append(span)
+        self._arrived.set()
+
+    async def _send_forever(self) -> None:
+        pause = GATHER_SECONDS
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(pause)
+            self._arrived.clear()
+            while self._has_more():
+                if await self._send():
+                    pause = GATHER_SECONDS
+                else:
+                    pause = min(pause * 2, RETRY_LONGEST_SECONDS)
+                    self._arrived.set()
+                    break
+
+    def _has_more(self) -> bool:
+        return bool(self._under_way or self._waiting)
+
+    async def _send(self) -> bool:
+        """Send a batch; False where the collector may take it later."""
+        while self._waiting and len(self._under_way) < BATCH:
+            self._under_way.append(self._waiting.popleft())
+        assert self._http is not None  # noqa: S101 - for the type checker
+        try:
+            answer = await self._http.post(self._url, content=self._encode(self._under_way))
+        except httpx.HTTPError as error:
+            self._say(f"no answer ({type(error).__name__})")
+            return False
+        if answer.status_code in _LATER:
+            self._say(f"status {answer.status_code}")
+            return False
+        if answer.is_success:
+            self._say(None)
+        else:
+            self._lost += len(self._under_way)
+            self._say(f"status {answer.status_code}")
+        self._under_way = []
+        return True
+
+    def _say(self, trouble: str | None) -> None:
+        """Log what became of a batch: a trouble seldom, and its end where it was told."""
+        now = asyncio.get_running_loop().time()
+        if trouble is None:
+            if self._trouble is not None:
+                log.info("traces are exported again", lost=self._lost)
+            self._trouble = None
+        elif now - self._said_at > SAY_AGAIN_SECONDS:
+            log.warning("traces not exported", reason=trouble, lost=self._lost)
+            self._trouble, self._said_at = trouble, now

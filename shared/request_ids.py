@@ -1,0 +1,31 @@
+"""The id of a request: the caller's `X-Request-Id` or one of ours; in its answer and log lines."""
+
+import os
+import re
+from collections.abc import Iterable
+from contextvars import ContextVar
+from itertools import count
+
+HEADER = b"x-request-id"
+# Neither an address nor a Client Secret: it is kept with the events that follow.
+_WELL_FORMED = re.compile(rb"(?!.*oas_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.IGNORECASE)
+_of_request: ContextVar[str | None] = ContextVar("request_id", default=None)
+# Random for each would cost tokens more. Workers are processes that import this anew.
+_PROCESS = os.urandom(8).hex().encode()
+_number = count(1)
+
+
+def current() -> str | None:
+    """Return the id of the request that is being answered, if one is."""
+    return _of_request.get()
+
+
+def begin(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the id of a request with these headers; it is in force until the end of its task."""
+    given = [value for name, value in headers if name == HEADER]
+    if len(given) == 1 and _WELL_FORMED.fullmatch(given[0]):
+        request_id = given[0]
+    else:
+        request_id = b"%b-%x" % (_PROCESS, next(_number))
+    _of_request.set(request_id.decode("ascii"))
+    return request_id
