@@ -47,7 +47,8 @@ from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.metrics import summed_gauge
 from shared.subscription import INBOX_CAPACITY, Inbox
-from shared.tracing import place_of, traceparent
+from shared.traceparent import place_of
+from shared.tracing import traceparent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -122,7 +122,7 @@ def debug_each(
     log: structlog.stdlib.BoundLogger, said: str, envelopes: Sequence["Envelope"]
 ) -> None:
     """Write a line about each of some events, where lines for debugging are written."""
-    if log.isEnabledFor(logging.DEBUG):
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
         for one in envelopes:
             log.debug(said, **one.ids)
 

@@ -5,16 +5,15 @@ A collector that is away, slow or refuses us costs spans and one line of the log
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Generic, TypeVar
 
 import httpx
 
 from shared.logs import get_logger
-from shared.tasks import end
 from shared.trust import trusted
+from shared.web import background
 
 # Of the oldest there is no more to tell when so many wait.
 CAPACITY = 4096
@@ -33,7 +32,7 @@ log = get_logger(__name__)
 
 
 class Outbox(Generic[T]):
-    """What has ended and was not told of yet. It is sent for as long as the block lasts."""
+    """What has ended and was not told of yet."""
 
     def __init__(
         self, url: str, headers: Mapping[str, str], encode: Callable[[Sequence[T]], bytes]
@@ -47,30 +46,21 @@ class Outbox(Generic[T]):
         self._trouble: str | None = None
         self._said_at = -float("inf")
         self._lost = 0
-        self._http: httpx.AsyncClient | None = None
-        self._sending: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._http = httpx.AsyncClient(
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """Send as long as the block lasts, and what is left at its end."""
+        async with httpx.AsyncClient(
             headers=self._headers, verify=trusted(), timeout=ANSWER_SECONDS, trust_env=False
-        )
-        self._sending = asyncio.create_task(self._send_forever())
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._http is not None  # noqa: S101 - for the type checker: it was entered
-        assert self._sending is not None  # noqa: S101 - likewise
-        await end(self._sending)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_SECONDS):
-                while self._has_more() and await self._send():
-                    pass
-        await self._http.aclose()
+        ) as http:
+            try:
+                async with background(self._send_forever(http)):
+                    yield
+            finally:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_SECONDS):
+                        while self._has_more() and await self._send(http):
+                            pass
 
     def put(self, span: T) -> None:
         """Take one; where too many wait, the oldest makes room."""
@@ -78,14 +68,14 @@ class Outbox(Generic[T]):
         self._waiting.append(span)
         self._arrived.set()
 
-    async def _send_forever(self) -> None:
+    async def _send_forever(self, http: httpx.AsyncClient) -> None:
         pause = GATHER_SECONDS
         while True:
             await self._arrived.wait()
             await asyncio.sleep(pause)
             self._arrived.clear()
             while self._has_more():
-                if await self._send():
+                if await self._send(http):
                     pause = GATHER_SECONDS
                 else:
                     pause = min(pause * 2, RETRY_LONGEST_SECONDS)
@@ -95,13 +85,12 @@ class Outbox(Generic[T]):
     def _has_more(self) -> bool:
         return bool(self._under_way or self._waiting)
 
-    async def _send(self) -> bool:
+    async def _send(self, http: httpx.AsyncClient) -> bool:
         """Send a batch; False where the collector may take it later."""
         while self._waiting and len(self._under_way) < BATCH:
             self._under_way.append(self._waiting.popleft())
-        assert self._http is not None  # noqa: S101 - for the type checker
         try:
-            answer = await self._http.post(self._url, content=self._encode(self._under_way))
+            answer = await http.post(self._url, content=self._encode(self._under_way))
         except httpx.HTTPError as error:
             self._say(f"no answer ({type(error).__name__})")
             return False

@@ -13,7 +13,7 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from shared import config
+from shared import config, request_ids
 from shared.garbage import settle
 from shared.logs import get_logger
 from shared.one_write import OneWriteProtocol
@@ -190,7 +190,10 @@ class Server(uvicorn.Server):
                 raise
             log.warning("request cut off by the end of the service", path=scope["path"])
             # Nobody hears it where an answer has begun: that connection is broken off.
-            await problem_response(STOPPING)(scope, receive, send)
+            response = problem_response(STOPPING)
+            if (request_id := request_ids.current()) is not None:
+                response.headers["X-Request-Id"] = request_id
+            await response(scope, receive, send)
 
 
 class StartFailed(Exception):

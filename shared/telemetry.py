@@ -2,8 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
+from contextlib import AbstractAsyncContextManager
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
@@ -22,13 +21,14 @@ from opentelemetry.trace import (
 from opentelemetry.trace import Span as OpenTelemetrySpan
 
 from shared.otlp import Outbox
-from shared.tracing import Attributes, Kind, Place, Tracing
+from shared.traceparent import Place
+from shared.tracing import Attributes, Kind, Tracing
 
 _KINDS = {one.name.lower(): one for one in SpanKind}
 
 
 class Telemetry(Tracing):
-    """The traces of one service, which are exported for as long as the block lasts."""
+    """The traces of one service."""
 
     def __init__(self, url: str, headers: dict[str, str], *, service: str, ratio: float) -> None:
         super().__init__(self._begun, ratio)
@@ -40,17 +40,9 @@ class Telemetry(Tracing):
         provider.add_span_processor(_Ended(self._outbox))
         self._tracer = provider.get_tracer("oauthapps", version)
 
-    async def __aenter__(self) -> Self:
-        await self._outbox.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._outbox.__aexit__(kind, error, traceback)
+    def exporting(self) -> AbstractAsyncContextManager[None]:
+        """Export as long as the block lasts."""
+        return self._outbox.sending()
 
     def _begun(
         self, name: str, parent: Place | None, kind: Kind, attributes: Attributes

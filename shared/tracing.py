@@ -7,16 +7,18 @@ tracing is on and nowhere else.
 """
 
 import random
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+)
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from shared.config import ConfigurationError, Settings, secret
+from shared.traceparent import Place, place_of
 
 if TYPE_CHECKING:
     from shared.envelope import Envelope
@@ -25,30 +27,6 @@ Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Attributes = Mapping[str, str | int]
 # Whoever reads a long log anew would write into traces that nobody has any more.
 OLDEST_EVENT = timedelta(days=1)
-_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([ -~]+)")
-# W3C Trace Context, section 3.2; later versions may have more behind it.
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One span of one trace, as others name it."""
-
-    trace_id: int
-    span_id: int
-    sampled: bool = True
-
-    def __str__(self) -> str:
-        return f"00-{self.trace_id:032x}-{self.span_id:016x}-{self.sampled:02x}"
-
-
-def place_of(traceparent: str | None) -> Place | None:
-    """Return the place that a `traceparent` names; None without one that is well-formed."""
-    found = _TRACEPARENT.fullmatch(traceparent or "")
-    if found is None or found[1] == "ff" or (found[1] == "00" and found[5] is not None):
-        return None
-    place = Place(int(found[2], 16), int(found[3], 16), bool(int(found[4], 16) & 1))
-    return place if place.trace_id and place.span_id else None
 
 
 class Span(Protocol):
@@ -121,22 +99,15 @@ Begin = Callable[[str, Place | None, Kind, Attributes], Span]
 
 
 class Tracing:
-    """What one service begins of traces, as long as its block lasts."""
+    """What one service begins of traces."""
 
     def __init__(self, begin: Begin | None = None, ratio: float = 0.0) -> None:
         self._begin = begin
         self._ratio = ratio
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Hold nothing."""
+    def exporting(self) -> AbstractAsyncContextManager[None]:
+        """Tell others of it as long as the block lasts."""
+        return nullcontext()
 
     @property
     def is_on(self) -> bool:
@@ -159,8 +130,8 @@ class Tracing:
         self, name: str, given: str | None, kind: Kind, attributes: Attributes
     ) -> AbstractContextManager[Span | None]:
         """Tell of what follows from a place that one of ours has named, if that is sampled."""
-        place = place_of(given)
-        if self._begin is None or place is None or not place.sampled:
+        place = _sampled(given)
+        if self._begin is None or place is None:
             return nullcontext()
         return _within(self._begin(name, place, kind, attributes))
 
@@ -177,7 +148,7 @@ class Tracing:
         begun = [
             (one, place)
             for one in envelopes
-            if (place := place_of(one.metadata.traceparent)) is not None and one.time > oldest
+            if (place := _sampled(one.metadata.traceparent)) is not None and one.time > oldest
         ]
         spans = {one.id: self._begin(name, place, kind, _about(one)) for one, place in begun}
         return _within_each(spans)
@@ -186,29 +157,9 @@ class Tracing:
 OFF = Tracing()
 
 
-def tracing_of(settings: Settings, service: str) -> Tracing:
-    """Return what a service tells of traces. Raises ConfigurationError."""
-    wanted = settings.telemetry
-    if wanted.otlp_endpoint is None:
-        return OFF
-    headers = _headers(secret(wanted.otlp_headers, wanted.otlp_headers_file) or "")
-    # Whoever wants no traces pays nothing for them: this is a tenth of a second and 10 MB.
-    from shared.telemetry import Telemetry  # noqa: PLC0415
-
-    url = f"{wanted.otlp_endpoint}/v1/traces"
-    return Telemetry(url, headers, service=service, ratio=wanted.sampling_ratio)
-
-
-def _headers(text: str) -> dict[str, str]:
-    """Return the headers that stand there, one in a line."""
-    headers = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        found = _HEADER.fullmatch(line.strip())
-        if found is None:
-            message = f"telemetry.otlp_headers: line {number} is no header such as Name: value"
-            raise ConfigurationError(message)
-        headers[found[1]] = found[2]
-    return headers
+def _sampled(given: str | None) -> Place | None:
+    place = place_of(given)
+    return place if place is not None and place.sampled else None
 
 
 @contextmanager

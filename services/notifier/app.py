@@ -22,6 +22,7 @@ from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
 from services.notifier.undecodable import UndecodableEvents
 from shared.config import Settings, load, secret
+from shared.exporting import tracing_of
 from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import Check, NotReady
@@ -42,7 +43,6 @@ from shared.resource_server import BearerVerifier, Possession
 from shared.secure_headers import Service
 from shared.service_credential import load as load_credential
 from shared.subscription import Subscription
-from shared.tracing import tracing_of
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 from shared.withdrawals import Withdrawals
 
@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(tracing)
+            await stack.enter_async_context(tracing.exporting())
             pool = await create_pool(
                 dsn,
                 size=settings.notifier.database.pool_size,

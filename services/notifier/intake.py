@@ -130,6 +130,7 @@ class Recorder:
             log.warning(
                 "undecodable event parked",
                 position=event.position,
+                event_id=event.id,
                 event_type=event.type,
                 reason=event.reason,
             )

@@ -48,6 +48,7 @@ from services.registry.withdrawal import watch
 from shared.bus import open_publisher
 from shared.config import Settings, load, secret
 from shared.cors import allow_origins
+from shared.exporting import tracing_of
 from shared.garbage import settle
 from shared.health import NotReady
 from shared.logs import configure
@@ -65,7 +66,7 @@ from shared.resource_server import BearerVerifier, Possession
 from shared.secure_headers import Service
 from shared.service_credential import is_presented
 from shared.service_credential import load as load_credential
-from shared.tracing import Tracing, tracing_of
+from shared.tracing import Tracing
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
 POOL = PoolGauges(
@@ -85,7 +86,7 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(tracing)
+            await stack.enter_async_context(tracing.exporting())
             pool = await create_pool(
                 dsn,
                 size=settings.registry.database.pool_size,

@@ -27,6 +27,7 @@ from services.token.trouble import Trouble
 from services.token.usage import Usage
 from shared.config import Settings, Subscription, load, secret
 from shared.cors import allow_origins, for_origins
+from shared.exporting import tracing_of
 from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import NotReady
@@ -36,7 +37,6 @@ from shared.request_context import Traced, WithRequestId, traced_way
 from shared.secure_headers import Service
 from shared.service_credential import load as load_credential
 from shared.short_way import SHORT_WAYS, Responder
-from shared.tracing import tracing_of
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
 
@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(tracing)
+            await stack.enter_async_context(tracing.exporting())
             projection = Projection(
                 folder,
                 map_size=settings.token.projection_map_size,

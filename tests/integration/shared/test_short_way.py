@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from shared import bounded_http
+from shared import bounded_http, request_ids
 from shared.server import Server, bind
 from shared.short_way import SHORT_WAYS, Answer
 from shared.stopping import CLOSE
 from tests.support.eventually import eventually
 
-HEAD = "POST /short HTTP/1.1\r\nHost: x\r\n"
+HEAD = "POST /short HTTP/1.1\r\nHost: x\r\nX-Request-Id: r1\r\n"
 WHOLE = f"{HEAD}Content-Length: 3\r\n\r\nabc"
 
 
@@ -53,6 +53,7 @@ class Service:
             await send({"type": "lifespan.shutdown.complete"})
             return
         self.usual += 1
+        request_id = (request_ids.HEADER, request_ids.begin(scope["headers"]))
         body = b""
         more = True
         while more:
@@ -61,7 +62,9 @@ class Service:
             more = message.get("more_body", False)
         length = (b"content-length", str(len(body)).encode())
         kind = (b"content-type", b"text/plain")
-        await send({"type": "http.response.start", "status": 200, "headers": [kind, length]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [kind, length, request_id]}
+        )
         await send({"type": "http.response.body", "body": body})
 
 
