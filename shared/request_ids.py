@@ -4,15 +4,11 @@ import os
 import re
 from collections.abc import Iterable
 from contextvars import ContextVar
-from itertools import count
 
 HEADER = b"x-request-id"
 # Neither an address nor a Client Secret: it is kept with the events that follow.
 _WELL_FORMED = re.compile(rb"(?!.*oas_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.IGNORECASE)
 _of_request: ContextVar[str | None] = ContextVar("request_id", default=None)
-# Random for each would cost tokens more. Workers are processes that import this anew.
-_PROCESS = os.urandom(8).hex().encode()
-_number = count(1)
 
 
 def current() -> str | None:
@@ -26,6 +22,6 @@ def begin(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     if len(given) == 1 and _WELL_FORMED.fullmatch(given[0]):
         request_id = given[0]
     else:
-        request_id = b"%b-%x" % (_PROCESS, next(_number))
+        request_id = os.urandom(12).hex().encode()
     _of_request.set(request_id.decode("ascii"))
     return request_id

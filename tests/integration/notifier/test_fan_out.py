@@ -6,11 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 from services.notifier.deliveries import Deliveries, Filter
-from tests.integration.notifier.house import DOMAIN, Directory, record, sending, settings
+from services.notifier.domain import notifications_for
+from services.notifier.intake import occurrence_of
+from shared.subscription import Cursor
+from tests.integration.notifier.house import DOMAIN, EPOCH, Directory, record, sending, settings
 from tests.support.eventually import eventually
 from tests.support.smtp_server import SmtpServer
 from tests.unit.notifier.factories import OWNER, RULES, application_created, envelope, recipient
 
+PLACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LEASE = timedelta(minutes=15)
 GRACE, ALAN = (str(uuid.UUID(int=n)) for n in (1, 2))
 
@@ -54,6 +58,34 @@ async def test_every_administrator_gets_a_mail_of_their_own(
     assert to["grace@example.com"]["Subject"] == "OAuth-Anwendung hinzugefügt: CI"
     assert len({message["Message-ID"] for message in to.values()}) == 3
     assert "    Owner: Ada\n" in to["alan@example.com"].as_bytes().decode()
+
+
+async def test_each_of_them_belongs_to_what_happened(deliveries: Deliveries) -> None:
+    """All mails about one event are found by the request that it followed from."""
+    happened = envelope(1, application_created())
+    metadata = replace(happened.metadata, correlation_id="req-1")
+    rule = replace(RULES[0], recipients=("administrators",))
+    one = occurrence_of(replace(happened, metadata=metadata))
+    await deliveries.record(
+        [(one, told) for told in notifications_for(one, [rule])],
+        Cursor(EPOCH, 1),
+        oldest=one.time,
+        message_id_domain=DOMAIN,
+        traceparents={one.id: PLACE},
+    )
+    claim = await deliveries.claim(uuid.uuid4(), LEASE)
+    assert claim is not None
+    await deliveries.fan_out(claim, [GRACE], message_id_domain=DOMAIN)
+    grace = await deliveries.claim(uuid.uuid4(), LEASE)
+    assert grace is not None
+
+    for found in (claim, grace):
+        assert (found.correlation_id, found.event_id, found.traceparent) == ("req-1", one.id, PLACE)
+        assert found.ids == {
+            "delivery": str(found.id),
+            "causation_id": one.id,
+            "correlation_id": "req-1",
+        }
 
 
 async def _is_expanded(deliveries: Deliveries) -> bool:

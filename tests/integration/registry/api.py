@@ -169,6 +169,8 @@ def problem(answer: httpx.Response, status: int, pointer: str | None = None) -> 
     assert document["detail"]
     if pointer is not None:
         assert pointer in [one.get("pointer") for one in document.get("errors", [])], document
+    # The same problem is the same but for this.
+    assert document.pop("request_id") == answer.headers["X-Request-Id"]
     return document
 
 

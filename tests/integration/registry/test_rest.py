@@ -1,6 +1,7 @@
 """The REST API: an application's life, and who may see and do what."""
 
 import asyncio
+import json
 import re
 import uuid
 from typing import Any
@@ -116,6 +117,23 @@ class TestLife:
         ]
         assert {f"user:{api.house.owner.id}"} == {one["actor"] for one in history["items"]}
         assert {f"client:{api.client_id}"} == {one["by"] for one in history["items"]}
+
+    async def test_what_follows_from_a_request_is_known_by_its_id(self, api: Api) -> None:
+        """Whoever has an answer finds the events, the mails and the lines about them."""
+        body, headers = {"name": "CI"}, {"X-Request-Id": "req-1"}
+        made = await api.http.post("/api/applications", json=body, headers=headers)
+        again = await api.http.post("/api/applications", json=body)
+        by_operator, _ = await api.application_of(api.house.owner)
+
+        assert made.headers["X-Request-Id"] == "req-1"
+        assert again.json()["request_id"] == again.headers["X-Request-Id"] != "req-1"
+        metadata = await _metadata(api, made.json()["id"])
+        assert metadata["correlation_id"] == "req-1"
+        assert metadata["by"] == f"client:{api.client_id}"
+        assert metadata["traceparent"] is None
+        metadata = await _metadata(api, by_operator)
+        assert metadata["correlation_id"] == metadata["command_id"]
+        assert metadata["by"] is None
 
     async def test_repeats_are_quiet_and_answer_the_same(self, api: Api) -> None:
         """A client that heard no answer asks again."""
@@ -660,3 +678,10 @@ async def test_a_database_that_goes_after_the_append_does_not_take_the_secret_al
 
     assert secret
     assert created == (await api.http.get(f"/api/applications/{created['id']}")).json()
+
+
+async def _metadata(api: Api, application_id: str) -> dict[str, Any]:
+    """Return what the log knows of an application's first event, besides the event."""
+    statement = "SELECT metadata FROM registry.events WHERE stream = $1::text::uuid AND version = 1"
+    found: dict[str, Any] = json.loads(await api.house.pool.fetchval(statement, application_id))
+    return found

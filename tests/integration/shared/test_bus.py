@@ -26,10 +26,12 @@ from shared.envelope import Entry, Envelope, Metadata
 from shared.events import NO_PRIVATE_DATA, PrivateData
 from shared.subscription import Inbox
 from shared.tasks import end
+from shared.traceparent import Place
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.private_broker import PrivateBroker
 from tests.unit.shared.factories import DIGEST, EPOCH, envelope
+from tests.unit.shared.told import ToldTracing
 
 SOURCE = "http://registry.example"
 DEFINITIONS = Path(__file__).parents[3] / "deploy" / "rabbitmq" / "definitions.json"
@@ -103,6 +105,26 @@ async def test_a_foreign_subscriber_gets_what_is_public(amqp_url: str) -> None:
     assert taken == [
         (EPOCH, replace(one, version=0, private=NO_PRIVATE_DATA, metadata=nobody)) for one in sent
     ]
+
+
+async def test_what_follows_goes_on_where_it_was_published(amqp_url: str) -> None:
+    """Of a trace our own services are told, and nobody else."""
+    await declared(amqp_url)
+    ours, foreign, tracing = Inbox(), Inbox(), ToldTracing()
+    sent = envelope(1)
+    in_request = replace(sent.metadata, traceparent=str(Place(7, 7)))
+    async with following(amqp_url, ours), beside(follow_public(amqp_url, foreign)):
+        await eventually(lambda: ours.connected and foreign.connected)
+        with tracing.following("publish", str(Place(7, 7)), "producer", {}):
+            await publish(amqp_url, replace(sent, metadata=in_request))
+        ((_, mine),) = await take(ours, 1)
+        ((_, theirs),) = await take(foreign, 1)
+
+    (span,) = tracing.told
+    assert isinstance(mine, Envelope)
+    assert isinstance(theirs, Envelope)
+    assert mine == replace(sent, metadata=replace(in_request, traceparent=str(span.place)))
+    assert theirs.metadata.traceparent is None
 
 
 def permissions_of_subscriber() -> dict[str, str]:

@@ -1,12 +1,15 @@
 """The two forms in which an event travels."""
 
 import json
+from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from shared.envelope import (
+    Metadata,
     Undecodable,
     UndecodableEvent,
     cloudevent_type,
@@ -23,6 +26,7 @@ from shared.envelope import (
     to_cloudevent,
 )
 from shared.events import EVENT_TYPES, Event, PrivateData, subject_of
+from shared.traceparent import Place
 from shared.upcasters import version_of
 from tests.unit.shared.factories import DIGEST, EPOCH, EVENTS, envelope, updated
 
@@ -50,10 +54,32 @@ def test_a_page_says_all_that_the_log_says(events: list[Event]) -> None:
     assert (page.log_epoch, page.head, page.envelopes) == (EPOCH, 9, sent)
 
 
+@pytest.mark.parametrize(
+    ("correlation_id", "by", "credential"),
+    [
+        ("req-1", "client:c1", "client:c1"),
+        # As the first version wrote them.
+        ("client:c1", None, "client:c1"),
+        ("an import", None, None),
+        (None, None, None),
+    ],
+)
+def test_events_of_every_version_say_by_which_credential(
+    correlation_id: str | None, by: str | None, credential: str | None
+) -> None:
+    """An audit asks about years."""
+    old = {"command_id": "c", "actor": "user:u1", "correlation_id": correlation_id}
+    written = json.dumps(old if by is None else {**old, "by": by})
+
+    assert credential == msgspec.json.decode(written, type=Metadata).credential
+
+
 @given(EVENTS)
 def test_a_cloudevent_has_nothing_private(event: Event) -> None:
     """Foreign systems read it: no digest, no actor, no command."""
-    sent = envelope(5, event, private=PrivateData(secret_digest=DIGEST), correlation_id="client:c1")
+    sent = envelope(5, event, private=PrivateData(secret_digest=DIGEST), correlation_id="req-1")
+    metadata = replace(sent.metadata, by="client:c1", traceparent=str(Place(7, 7)))
+    sent = replace(sent, metadata=metadata)
 
     text = encode_json(to_cloudevent(sent, log_epoch=EPOCH, source=SOURCE)).decode()
     document = json.loads(text)
@@ -71,7 +97,8 @@ def test_a_cloudevent_has_nothing_private(event: Event) -> None:
         "data",
     }
     assert DIGEST not in text
-    assert sent.metadata.command_id not in text
+    for hidden in (metadata.command_id, "req-1", str(Place(7, 7)), "traceparent"):
+        assert hidden not in text
     assert event == decode_event(sent.type, json.dumps(document["data"]))
 
 

@@ -1,18 +1,24 @@
 """Logs: one JSON object a line, and nothing secret in it."""
 
+import contextvars
 import io
 import json
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import pytest
 import structlog
 
+from shared import request_ids
 from shared.config import Logs
 from shared.credentials import digest_of, new_client_secret
-from shared.logs import REMOVED, configure, get_logger, remove_secrets, scrub
+from shared.logs import REMOVED, configure, debug_each, get_logger, remove_secrets, scrub
+from shared.traceparent import Place
+from tests.unit.shared.factories import envelope
+from tests.unit.shared.told import ToldTracing
 
 SECRET = new_client_secret()
 
@@ -21,12 +27,19 @@ SECRET = new_client_secret()
 def written(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[io.StringIO]:
-    """What a configured service writes; the process is as before afterwards."""
+    """What a configured service writes."""
+    with _written_by(monkeypatch, Logs(format=getattr(request, "param", "json"))) as stream:
+        yield stream
+
+
+@contextmanager
+def _written_by(monkeypatch: pytest.MonkeyPatch, settings: Logs) -> Iterator[io.StringIO]:
+    """Configure; the process is as before afterwards."""
     stream = io.StringIO()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     monkeypatch.setattr(sys, "stderr", stream)
-    configure(Logs(format=getattr(request, "param", "json")), "registry")
+    configure(settings, "registry")
     yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -100,6 +113,45 @@ def test_a_line_is_a_json_object_with_service_and_level(written: io.StringIO) ->
     assert line["logger"] == "services.registry.relay"
     assert (line["event"], line["reason"]) == ("relay interrupted", "down")
     assert line["timestamp"].endswith("Z")
+
+
+def test_a_line_says_of_which_request_and_of_which_trace_it_is(written: io.StringIO) -> None:
+    """Lines of libraries as well; by these one finds what belongs together."""
+    contextvars.copy_context().run(_answer_traced)
+    get_logger("a").info("of nothing")
+
+    *inside, outside = lines(written)
+    assert [one["event"] for one in inside] == ["ours", "theirs"]
+    for line in inside:
+        assert line["request_id"] == "req-1"
+        assert line["trace_id"] == "0" * 31 + "7"
+        assert len(line["span_id"]) == 16
+    assert {"request_id", "trace_id", "span_id"}.isdisjoint(outside)
+
+
+def _answer_traced() -> None:
+    request_ids.begin([(request_ids.HEADER, b"req-1")])
+    with ToldTracing().request("GET", str(Place(7, 7)), {}):
+        get_logger("a").info("ours")
+        logging.getLogger("some.library").warning("theirs")
+
+
+@pytest.mark.parametrize(("level", "expected"), [("debug", 2), ("info", 0)])
+def test_events_have_lines_where_one_looks_for_faults(
+    monkeypatch: pytest.MonkeyPatch, level: Literal["debug", "info"], expected: int
+) -> None:
+    """One each, with what it belongs to; a long log that is read anew is no news."""
+    with _written_by(monkeypatch, Logs(level=level)) as stream:
+        events = [envelope(1, correlation_id="req-1"), envelope(2, correlation_id="req-2")]
+        debug_each(get_logger("a"), "event applied", events)
+
+    written = lines(stream)
+    assert len(written) == expected
+    for line, event in zip(written, events, strict=False):
+        assert line["event"] == "event applied"
+        assert (line["event_id"], line["position"]) == (event.id, event.position)
+        assert line["correlation_id"] == event.metadata.correlation_id
+        assert line["causation_id"] == event.metadata.command_id
 
 
 def test_lines_of_libraries_take_the_same_way(written: io.StringIO) -> None:
