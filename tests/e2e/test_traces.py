@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.credentials import new_client_secret
 from tests.e2e.system import System
 from tests.support.collector import Collector, Told, collecting
 from tests.support.eventually import eventually
@@ -46,6 +47,10 @@ async def test_an_application_is_created_as_one_trace(
         amqp_url=amqp_url,
         settings=settings(collector),
     ) as system:
+        # An event before it, after which both follow the bus.
+        await system.api("GET", "/api/applications")
+        await eventually(lambda: system.logs().count("following the bus") == 2)
+        await eventually(lambda: smtp.taken)
         answer = await _create(system)
         assert answer.headers["X-Request-Id"] == "req-7f3a"
 
@@ -75,6 +80,9 @@ async def test_an_application_is_created_as_one_trace(
         assert asked
         assert not any(one.is_error for one in spans)
 
+        await _guess(system, answer.json()["client_id"])
+        refused: Told = await eventually(lambda: _refused(collector), 20)
+        assert not refused.is_error
         _assert_tell_nothing_secret(collector, answer.json(), system)
         _assert_lines_have_ids(system, spans)
 
@@ -106,6 +114,25 @@ async def _create(system: System) -> Any:
     )
     assert answer.status_code == 201, answer.text
     return answer
+
+
+async def _guess(system: System, client_id: str) -> None:
+    """Present a wrong secret; the log alone says what was wrong."""
+    answer = await system.http.post(
+        f"{system.token.url}/oauth2-token",
+        data={"grant_type": "client_credentials"},
+        auth=(client_id, new_client_secret()),
+        headers={"X-Request-Id": "req-guess"},
+    )
+    assert (answer.status_code, answer.headers["X-Request-Id"]) == (401, "req-guess")
+    lines = [json.loads(one) for one in system.token.log.read_text().splitlines()]
+    (line,) = [one for one in lines if one.get("request_id") == "req-guess"]
+    assert (line["event"], line["reason"]) == ("refused", "wrong secret")
+
+
+def _refused(collector: Collector) -> Told | None:
+    asked = collector.named("POST /oauth2-token")
+    return next((one for one in asked if one.attributes["http.response.status_code"] == 401), None)
 
 
 def _told(collector: Collector, *, deliveries: int) -> list[Told]:
