@@ -41,6 +41,8 @@ class WithRequestId:
             await send(message)
 
         await self._app(scope, receive, with_id)
+        # Not after a failure: whoever logs it says of which request it is.
+        request_ids.end()
 
 
 class Traced:

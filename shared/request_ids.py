@@ -17,7 +17,7 @@ def current() -> str | None:
 
 
 def begin(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the id of a request with these headers; it is in force until the end of its task."""
+    """Return the id of a request with these headers; in force until it ends or its task does."""
     given = [value for name, value in headers if name == HEADER]
     if len(given) == 1 and _WELL_FORMED.fullmatch(given[0]):
         request_id = given[0]
@@ -25,3 +25,8 @@ def begin(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         request_id = os.urandom(12).hex().encode()
     _of_request.set(request_id.decode("ascii"))
     return request_id
+
+
+def end() -> None:
+    """Note that the request was answered."""
+    _of_request.set(None)

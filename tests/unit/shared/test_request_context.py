@@ -22,9 +22,9 @@ OURS = "Bearer ours"
 
 
 async def show(_request: Request) -> Response:
-    """Answer, from a part of it."""
+    """Answer with the id, from a part of it."""
     with part("look up"):
-        return Response("x")
+        return Response(request_ids.current())
 
 
 async def fail(_request: Request) -> Response:
@@ -156,4 +156,12 @@ async def test_a_caller_s_id_is_answered() -> None:
     answer = await get("/things/1", ToldTracing(), {"X-Request-Id": "r-1"})
 
     assert answer.headers.get_list("X-Request-Id") == ["r-1"]
+    assert answer.text == "r-1"
+    assert request_ids.current() is None
+
+
+async def test_a_failure_is_logged_with_the_id() -> None:
+    """By the server, too, which is told of it when the application has ended."""
+    await get("/fail", ToldTracing(), {"X-Request-Id": "r-1"})
+
     assert request_ids.current() == "r-1"
