@@ -43,6 +43,8 @@ class Outbox(Generic[T]):
         self._waiting: deque[T] = deque(maxlen=CAPACITY)
         self._arrived = asyncio.Event()
         self._under_way: list[T] = []
+        # At the end, too, one batch after the other: what is cut off would be told twice.
+        self._turn = asyncio.Lock()
         self._trouble: str | None = None
         self._said_at = -float("inf")
         self._lost = 0
@@ -50,12 +52,12 @@ class Outbox(Generic[T]):
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[None]:
         """Send as long as the block lasts, and what is left at its end."""
-        async with httpx.AsyncClient(
+        client = httpx.AsyncClient(
             headers=self._headers, verify=trusted(), timeout=ANSWER_SECONDS, trust_env=False
-        ) as http:
+        )
+        async with client as http, background(self._send_forever(http)):
             try:
-                async with background(self._send_forever(http)):
-                    yield
+                yield
             finally:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LAST_SECONDS):
@@ -87,8 +89,14 @@ class Outbox(Generic[T]):
 
     async def _send(self, http: httpx.AsyncClient) -> bool:
         """Send a batch; False where the collector may take it later."""
+        async with self._turn:
+            return await self._send_batch(http)
+
+    async def _send_batch(self, http: httpx.AsyncClient) -> bool:
         while self._waiting and len(self._under_way) < BATCH:
             self._under_way.append(self._waiting.popleft())
+        if not self._under_way:
+            return True
         try:
             answer = await http.post(self._url, content=self._encode(self._under_way))
         except httpx.HTTPError as error:

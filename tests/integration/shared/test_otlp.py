@@ -158,3 +158,14 @@ async def test_of_too_many_the_latest_are_kept(
         range(15, 20)
     )
     assert lines[-1]["lost"] == 30
+
+
+async def test_what_is_under_way_at_the_end_is_told_once(collector: Collector) -> None:
+    """A collector counts; it does not look whether it has heard of a span."""
+    collector.hold()
+    async with exporting_to(collector.url) as tracing:
+        tell(tracing)
+        await eventually(lambda: collector.asked)
+        collector.go_on()
+
+    assert len(collector.spans) == 2

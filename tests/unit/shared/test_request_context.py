@@ -165,3 +165,4 @@ async def test_a_failure_is_logged_with_the_id() -> None:
     await get("/fail", ToldTracing(), {"X-Request-Id": "r-1"})
 
     assert request_ids.current() == "r-1"
+    request_ids.end()

@@ -1,10 +1,19 @@
 """The id of a request."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from shared import request_ids
 from shared.credentials import new_client_secret
 from shared.request_ids import HEADER
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """The next test is about something else."""
+    yield
+    request_ids.end()
 
 
 @pytest.mark.parametrize("given", [b"7", b"req-7f3a", b"01JDX.a_b", b"x" * 64])
