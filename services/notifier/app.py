@@ -21,24 +21,18 @@ from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
 from services.notifier.undecodable import UndecodableEvents
-from shared.config import Settings, load, secret
+from shared.config import Settings, bus_url, load
+from shared.database_check import DatabaseCheck
 from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import Check, NotReady
 from shared.logs import configure
 from shared.metrics import observing
 from shared.pool_readings import PoolGauges
-from shared.postgres import (
-    POSTGRES_ERRORS,
-    DatabaseError,
-    Pool,
-    create_pool,
-    dsn_of,
-    migrations_in,
-    require_migrated,
-)
+from shared.postgres import DatabaseUrl, create_pool, migrations_in
 from shared.pruning import prune_forever
 from shared.resource_server import BearerVerifier, Possession
+from shared.secret_source import trouble_of
 from shared.secure_headers import Service
 from shared.service_credential import load as load_credential
 from shared.subscription import Subscription
@@ -59,8 +53,8 @@ def create_app(settings: Settings) -> Starlette:
 
     Raises ConfigurationError, DatabaseError or CannotRender before anything is opened.
     """
-    dsn = dsn_of(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
-    amqp_url = secret(settings.bus.url, settings.bus.url_file)
+    dsn = DatabaseUrl(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
+    amqp_url = bus_url(settings.bus)
     credential = load_credential(settings.in_var(settings.internal.credential_file))
     in_force = InForce(settings)
     # The senders read them for themselves; here what is missing can still be told at once.
@@ -129,13 +123,15 @@ def create_app(settings: Settings) -> Starlette:
                 on_recorded=senders.wake,
             )
             intake = Intake(dsn, recorder, feed, settings.subscription, amqp_url=amqp_url)
+            database = DatabaseCheck(pool, SCHEMA, MIGRATIONS)
             checks: dict[str, Check] = {
-                "database": lambda: _check_database(pool),
+                "database": database,
                 "subscription": lambda: _check_subscription(intake),
             }
             # Deliveries wait in the database for as long as the mail server is away, and rules that
             # were good stay in force while newer ones are refused: to be unready would help nobody.
             told = {
+                "secrets": lambda: trouble_of(dsn.secret),
                 "smtp": lambda: senders.smtp_trouble,
                 "rules": lambda: in_force.trouble,
             }
@@ -157,6 +153,7 @@ def create_app(settings: Settings) -> Starlette:
             )
             await stack.enter_async_context(
                 background(
+                    database.watch(),
                     intake.run(),
                     senders.run(),
                     first_uses.watch(),
@@ -187,16 +184,6 @@ def from_environment() -> Starlette:
     configure(settings.logs, "notifier")
     settle()
     return create_app(settings)
-
-
-async def _check_database(pool: Pool) -> None:
-    try:
-        await require_migrated(pool, SCHEMA, MIGRATIONS)
-    except DatabaseError as error:
-        raise NotReady(str(error)) from None
-    except POSTGRES_ERRORS as error:
-        message = f"Postgres does not answer ({type(error).__name__})"
-        raise NotReady(message) from None
 
 
 async def _check_subscription(intake: Intake) -> None:

@@ -15,10 +15,12 @@ from services.notifier.reminders import Reminders
 from services.notifier.undecodable import UndecodableEvents
 from shared.bus import follow
 from shared.config import Subscription as SubscriptionSettings
+from shared.database_words import reason_of
 from shared.envelope import Envelope, Undecodable, UndecodableEvent
 from shared.failures import TransientFailure
+from shared.interruptions import Interruptions
 from shared.logs import get_logger
-from shared.postgres import POSTGRES_ERRORS, Connection, connect
+from shared.postgres import POSTGRES_ERRORS, Connection, Url, connect
 from shared.subscription import BEGINNING, Cursor, Feed, Inbox, Subscription
 from shared.web import background
 
@@ -199,8 +201,7 @@ async def _stored(work: Awaitable[T]) -> T:
     try:
         return await work
     except POSTGRES_ERRORS as error:
-        message = f"the notifier's database does not answer ({type(error).__name__})"
-        raise DeliveriesUnavailable(message) from None
+        raise DeliveriesUnavailable(reason_of(error)) from None
 
 
 class Intake:
@@ -208,7 +209,7 @@ class Intake:
 
     def __init__(
         self,
-        dsn: str,
+        dsn: Url,
         recorder: Recorder,
         feed: Feed,
         settings: SubscriptionSettings,
@@ -229,7 +230,7 @@ class Intake:
 
     async def run(self) -> None:
         """Wait to be elected, then follow the log; when the lock is lost, stand again."""
-        said = ""
+        interrupted = Interruptions(log, "intake interrupted", over="intake goes on")
         while True:
             try:
                 # Session locks need a connection of their own, which no pool hands around.
@@ -237,15 +238,12 @@ class Intake:
                 try:
                     while not await connection.fetchval(_TRY_LOCK, INTAKE_LOCK):  # noqa: ASYNC110 - a lock tells nobody that it is free
                         await asyncio.sleep(ELECTION_SECONDS)
-                    said = ""
+                    interrupted.over()
                     await self._follow_while_locked(connection)
                 finally:
                     connection.terminate()
             except POSTGRES_ERRORS as error:
-                reason = type(error).__name__
-            if reason != said:
-                log.warning("intake interrupted: its database does not answer", reason=reason)
-                said = reason
+                interrupted.note(error)
             await asyncio.sleep(ELECTION_SECONDS)
 
     async def _follow_while_locked(self, connection: Connection) -> None:

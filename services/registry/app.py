@@ -46,22 +46,16 @@ from services.registry.users_rest import UsersApi
 from services.registry.views import ApplicationViews
 from services.registry.withdrawal import watch
 from shared.bus import open_publisher
-from shared.config import Settings, load, secret
+from shared.config import Settings, bus_url, load
 from shared.cors import allow_origins
+from shared.database_check import DatabaseCheck
 from shared.garbage import settle
-from shared.health import NotReady
 from shared.logs import configure
 from shared.metrics import observing
 from shared.pool_readings import PoolGauges
-from shared.postgres import (
-    TRANSIENT_ERRORS,
-    DatabaseError,
-    Pool,
-    create_pool,
-    dsn_of,
-    require_migrated,
-)
+from shared.postgres import DatabaseUrl, create_pool
 from shared.resource_server import BearerVerifier, Possession
+from shared.secret_source import trouble_of
 from shared.secure_headers import Service
 from shared.service_credential import load as load_credential
 from shared.web import PROBLEM_HANDLERS, background, health_routes
@@ -73,8 +67,8 @@ POOL = PoolGauges(
 
 def create_app(settings: Settings) -> Starlette:
     """Return the application. Raises ConfigurationError, DatabaseError; nothing is open then."""
-    dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
-    amqp_url = secret(settings.bus.url, settings.bus.url_file)
+    dsn = DatabaseUrl(settings.registry.database, settings.var, setting=DATABASE_SETTING)
+    amqp_url = bus_url(settings.bus)
     credential = load_credential(settings.in_var(settings.internal.credential_file))
     provider = provider_of(settings)
     stopping = asyncio.Event()
@@ -162,14 +156,20 @@ def create_app(settings: Settings) -> Starlette:
             internal = InternalApi(
                 credential, pool=pool, feed=feed, store=store, directory=directory, usage=usage
             )
-            checks = {"database": lambda: _check_database(pool)}
+            database = DatabaseCheck(pool, SCHEMA, MIGRATIONS)
             relay = None if amqp_url is None else _relay(settings, amqp_url, dsn, feed)
-            jobs = [listen(dsn, wakeup), watch(store, views), tidy(pool), answers.prune_forever()]
+            jobs = [
+                database.watch(),
+                listen(dsn, wakeup),
+                watch(store, views),
+                tidy(pool),
+                answers.prune_forever(),
+            ]
             jobs += [usage.prune_forever(settings.registry.usage_keep), copy_names_forever(pool)]
             jobs += [] if relay is None else [relay.run()]
             app.router.routes.extend(
                 [
-                    *health_routes("registry", checks, told=_told_of(relay)),
+                    *health_routes("registry", {"database": database}, told=_told_of(relay, dsn)),
                     *document_routes(settings, operations),
                     *routes_of(operations, edge),
                     *internal.routes,
@@ -217,7 +217,7 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
-def _relay(settings: Settings, amqp_url: str, dsn: str, feed: Feed) -> Relay:
+def _relay(settings: Settings, amqp_url: str, dsn: DatabaseUrl, feed: Feed) -> Relay:
     return Relay(
         dsn,
         feed,
@@ -230,9 +230,15 @@ def _relay(settings: Settings, amqp_url: str, dsn: str, feed: Feed) -> Relay:
     )
 
 
-def _told_of(relay: Relay | None) -> dict[str, Callable[[], str | None]]:
-    """Return what makes nobody unready: events wait in the log for as long as RabbitMQ is away."""
-    return {} if relay is None else {"relay": lambda: relay.trouble}
+def _told_of(relay: Relay | None, dsn: DatabaseUrl) -> dict[str, Callable[[], str | None]]:
+    """Return what makes nobody unready.
+
+    A secret that was read is kept, and events wait in the log for as long as RabbitMQ is away.
+    """
+    told: dict[str, Callable[[], str | None]] = {"secrets": lambda: trouble_of(dsn.secret)}
+    if relay is not None:
+        told["relay"] = lambda: relay.trouble
+    return told
 
 
 def from_environment() -> Starlette:
@@ -248,12 +254,3 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if site is not None and isinstance(error, HTTPException) and reads_pages(request):
         return await site.nothing(request, error)
     return await PROBLEM_HANDLERS[HTTPException](request, error)
-
-
-async def _check_database(pool: Pool) -> None:
-    try:
-        await require_migrated(pool, SCHEMA, MIGRATIONS)
-    except DatabaseError as error:
-        raise NotReady(str(error)) from None
-    except TRANSIENT_ERRORS as error:
-        raise NotReady(f"Postgres does not answer ({type(error).__name__})") from None

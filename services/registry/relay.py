@@ -16,11 +16,13 @@ from prometheus_client import Counter
 
 from services.registry.event_store import CHANNEL
 from services.registry.feed import Feed
+from shared.database_words import reason_of
 from shared.envelope import Envelope
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.metrics import summed_gauge
-from shared.postgres import TRANSIENT_ERRORS, Connection, connect
+from shared.postgres import TRANSIENT_ERRORS, Connection, Url, connect
+from shared.recurring import Recurring
 
 LEADER_LOCK = "registry relay"
 PAGE_SIZE = 500
@@ -47,7 +49,7 @@ OpenPublisher = Callable[[], AbstractAsyncContextManager[Publisher]]
 class Relay:
     """Competes for the lead, and publishes while it has it."""
 
-    def __init__(self, dsn: str, feed: Feed, open_publisher: OpenPublisher, *, window: int) -> None:
+    def __init__(self, dsn: Url, feed: Feed, open_publisher: OpenPublisher, *, window: int) -> None:
         self._dsn = dsn
         self._feed = feed
         self._open_publisher = open_publisher
@@ -55,6 +57,7 @@ class Relay:
         self._appended = asyncio.Event()
         # Published something since the last interruption: then the back-off begins anew.
         self._worked = False
+        self._interrupted = Recurring(log, "relay interrupted", over="relay goes on")
         self.trouble: str | None = None
 
     async def run(self) -> None:
@@ -70,15 +73,14 @@ class Relay:
                     # Ends the session, and with it the lock, whatever state it is in.
                     connection.terminate()
             except (TransientFailure, *TRANSIENT_ERRORS) as failure:
-                reason = str(failure)
-                if not isinstance(failure, TransientFailure):
-                    reason = f"Postgres does not answer ({_kind(failure)})"
-                if reason != self.trouble:
-                    log.warning("relay interrupted", reason=reason)
-                self.trouble = reason
+                is_of_bus = isinstance(failure, TransientFailure)
+                self.trouble = str(failure) if is_of_bus else reason_of(failure)
+                self._interrupted.say(self.trouble)
             except Exception as error:
-                log.exception("relay failed")
-                self.trouble = f"unexpected {_kind(error)}; see the log"
+                reason = f"unexpected {type(error).__name__}; see the log"
+                if reason != self.trouble:
+                    log.exception("relay failed")
+                self.trouble = reason
             if self._worked:
                 self._worked, pause = False, RETRY_FIRST_SECONDS
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
@@ -95,6 +97,7 @@ class Relay:
             while True:
                 await self._publish_page(connection, publisher)
                 self.trouble = None
+                self._interrupted.over()
 
     async def _publish_page(self, connection: Connection, publisher: Publisher) -> None:
         """Publish what stands after the cursor; wait for more if there is nothing."""
@@ -139,10 +142,6 @@ class Relay:
                 await connection.execute(_MOVE, confirmed, log_epoch)
                 PUBLISHED.inc(confirmed - run[0].position + 1)
                 self._worked = True
-
-
-def _kind(error: BaseException) -> str:
-    return type(error).__name__
 
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext($1))"
