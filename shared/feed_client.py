@@ -1,6 +1,6 @@
 """The registry's internal interface, as token service and notifier call it."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -9,9 +9,11 @@ import httpx
 import msgspec
 
 from shared.clients import ClientRecord, SnapshotHead
+from shared.config import ConfigurationError
 from shared.envelope import Page, decode_page
 from shared.failures import PermanentFailure, TransientFailure
 from shared.revocation import TokenRevocation
+from shared.secret_source import Secret
 from shared.trust import trusted
 from shared.usage import FirstUses, UsageReport
 
@@ -53,14 +55,31 @@ class Administrators(msgspec.Struct, frozen=True):
     administrators: tuple[str, ...]
 
 
+class _Credential(httpx.Auth):
+    """Presents the service credential as it is at this moment."""
+
+    def __init__(self, credential: Secret) -> None:
+        self._credential = credential
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        """Add the header. Raises RegistryRefused."""
+        credential = self._credential
+        try:
+            presented = credential if isinstance(credential, str) else credential()
+        except ConfigurationError as error:
+            raise RegistryRefused(str(error)) from None
+        request.headers["Authorization"] = f"Bearer {presented}"
+        yield request
+
+
 class FeedClient:
     """A connection to the registry. Every call raises RegistryUnavailable or RegistryRefused."""
 
-    def __init__(self, url: str, credential: str, *, page_size: int = 5000) -> None:
+    def __init__(self, url: str, credential: Secret, *, page_size: int = 5000) -> None:
         self._page_size = page_size
         self._http = httpx.AsyncClient(
             base_url=url,
-            headers={"Authorization": f"Bearer {credential}"},
+            auth=_Credential(credential),
             verify=trusted(),
             timeout=ANSWER_SECONDS,
             # Proxies of the environment are for the outside world, not for our own services.

@@ -117,7 +117,7 @@ class DatabaseUrl:
         self._var = var
         if database.url is None and database.url_file is not None:
             self.named = str(database.url_file)
-            self.secret = SecretSource(self._read)
+            self.secret = SecretSource(self._read, self.named, is_said=True)
         else:
             self._read()
 

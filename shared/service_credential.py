@@ -6,7 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
-from shared.config import ConfigurationError
+from shared.config import ConfigurationError, Settings
+from shared.secret_source import SecretSource
 
 MINIMUM_LENGTH = 32
 
@@ -48,6 +49,12 @@ def load_or_create(path: Path) -> str:
     finally:
         draft.unlink()
     return load(path)
+
+
+def credential_source(settings: Settings) -> SecretSource:
+    """Return where the credential is read at each use."""
+    path = settings.in_var(settings.internal.credential_file)
+    return SecretSource(lambda: load(path), str(path))
 
 
 def is_presented(credential: str, authorization: str | None) -> bool:

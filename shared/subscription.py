@@ -90,6 +90,8 @@ class Inbox:
         self._arrived: deque[tuple[str, Entry]] = deque(maxlen=capacity)
         self._wake = asyncio.Event()
         self.connected = False
+        # Why not, once that is known.
+        self.trouble: str | None = None
 
     def put(self, log_epoch: str, entry: Entry) -> None:
         """Take what the bus brought."""

@@ -21,7 +21,7 @@ from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of
 from services.notifier.undecodable import UndecodableEvents
-from shared.config import Settings, bus_url, load
+from shared.config import Settings, load
 from shared.database_check import DatabaseCheck
 from shared.feed_client import FeedClient
 from shared.garbage import settle
@@ -32,9 +32,9 @@ from shared.pool_readings import PoolGauges
 from shared.postgres import DatabaseUrl, create_pool, migrations_in
 from shared.pruning import prune_forever
 from shared.resource_server import BearerVerifier, Possession
-from shared.secret_source import trouble_of
+from shared.secret_source import bus_source, trouble_of
 from shared.secure_headers import Service
-from shared.service_credential import load as load_credential
+from shared.service_credential import credential_source
 from shared.subscription import Subscription
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 from shared.withdrawals import Withdrawals
@@ -54,8 +54,8 @@ def create_app(settings: Settings) -> Starlette:
     Raises ConfigurationError, DatabaseError or CannotRender before anything is opened.
     """
     dsn = DatabaseUrl(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
-    amqp_url = bus_url(settings.bus)
-    credential = load_credential(settings.in_var(settings.internal.credential_file))
+    bus = bus_source(settings.bus)
+    credential = credential_source(settings)
     in_force = InForce(settings)
     # The senders read them for themselves; here what is missing can still be told at once.
     access_of(settings.notifier.smtp)
@@ -122,7 +122,7 @@ def create_app(settings: Settings) -> Starlette:
                 message_id_domain=settings.notifier.message_id_domain,
                 on_recorded=senders.wake,
             )
-            intake = Intake(dsn, recorder, feed, settings.subscription, amqp_url=amqp_url)
+            intake = Intake(dsn, recorder, feed, settings.subscription, bus=bus)
             database = DatabaseCheck(pool, SCHEMA, MIGRATIONS)
             checks: dict[str, Check] = {
                 "database": database,
@@ -131,10 +131,12 @@ def create_app(settings: Settings) -> Starlette:
             # Deliveries wait in the database for as long as the mail server is away, and rules that
             # were good stay in force while newer ones are refused: to be unready would help nobody.
             told = {
-                "secrets": lambda: trouble_of(dsn.secret),
+                "secrets": lambda: trouble_of(dsn.secret, bus, credential),
                 "smtp": lambda: senders.smtp_trouble,
                 "rules": lambda: in_force.trouble,
             }
+            if bus is not None:
+                told["bus"] = lambda: intake.bus_trouble
             api = api_routes(
                 NotificationsApi(deliveries, senders.wake),
                 verifier=verifier,

@@ -21,6 +21,7 @@ from shared.failures import TransientFailure
 from shared.interruptions import Interruptions
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS, Connection, Url, connect
+from shared.secret_source import Secret
 from shared.subscription import BEGINNING, Cursor, Feed, Inbox, Subscription
 from shared.web import background
 
@@ -214,19 +215,25 @@ class Intake:
         feed: Feed,
         settings: SubscriptionSettings,
         *,
-        amqp_url: str | None,
+        bus: Secret | None,
     ) -> None:
         self._dsn = dsn
         self._recorder = recorder
         self._feed = feed
         self._settings = settings
-        self._amqp_url = amqp_url
+        self._bus = bus
         self._subscription: Subscription | None = None
+        self._inbox: Inbox | None = None
 
     @property
     def trouble(self) -> str | None:
         """Why the log cannot be followed now; None while another process does."""
         return None if self._subscription is None else self._subscription.trouble
+
+    @property
+    def bus_trouble(self) -> str | None:
+        """Why RabbitMQ does not tell us of events; the feed does meanwhile."""
+        return None if self._inbox is None else self._inbox.trouble
 
     async def run(self) -> None:
         """Wait to be elected, then follow the log; when the lock is lost, stand again."""
@@ -248,14 +255,14 @@ class Intake:
 
     async def _follow_while_locked(self, connection: Connection) -> None:
         log.info("this process takes events in")
-        inbox = None if self._amqp_url is None else Inbox()
+        inbox = None if self._bus is None else Inbox()
         subscription = Subscription(
             self._recorder, self._feed, self._settings, inbox=inbox, park=self._recorder.park
         )
         jobs: list[Awaitable[None]] = [subscription.run()]
-        if self._amqp_url is not None and inbox is not None:
-            jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox, service="notifier"))
-        self._subscription = subscription
+        if self._bus is not None and inbox is not None:
+            jobs.append(follow(self._bus, QUEUE_PREFIX, inbox, service="notifier"))
+        self._subscription, self._inbox = subscription, inbox
         try:
             async with background(*jobs):
                 while True:
@@ -264,4 +271,4 @@ class Intake:
                     # repeated event is recorded once.
                     await connection.execute("SELECT 1")
         finally:
-            self._subscription = None
+            self._subscription = self._inbox = None

@@ -46,7 +46,7 @@ from services.registry.users_rest import UsersApi
 from services.registry.views import ApplicationViews
 from services.registry.withdrawal import watch
 from shared.bus import open_publisher
-from shared.config import Settings, bus_url, load
+from shared.config import Settings, load
 from shared.cors import allow_origins
 from shared.database_check import DatabaseCheck
 from shared.garbage import settle
@@ -55,9 +55,9 @@ from shared.metrics import observing
 from shared.pool_readings import PoolGauges
 from shared.postgres import DatabaseUrl, create_pool
 from shared.resource_server import BearerVerifier, Possession
-from shared.secret_source import trouble_of
+from shared.secret_source import SecretSource, bus_source, trouble_of
 from shared.secure_headers import Service
-from shared.service_credential import load as load_credential
+from shared.service_credential import credential_source
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
 POOL = PoolGauges(
@@ -68,8 +68,8 @@ POOL = PoolGauges(
 def create_app(settings: Settings) -> Starlette:
     """Return the application. Raises ConfigurationError, DatabaseError; nothing is open then."""
     dsn = DatabaseUrl(settings.registry.database, settings.var, setting=DATABASE_SETTING)
-    amqp_url = bus_url(settings.bus)
-    credential = load_credential(settings.in_var(settings.internal.credential_file))
+    bus = bus_source(settings.bus)
+    credential = credential_source(settings)
     provider = provider_of(settings)
     stopping = asyncio.Event()
 
@@ -157,7 +157,7 @@ def create_app(settings: Settings) -> Starlette:
                 credential, pool=pool, feed=feed, store=store, directory=directory, usage=usage
             )
             database = DatabaseCheck(pool, SCHEMA, MIGRATIONS)
-            relay = None if amqp_url is None else _relay(settings, amqp_url, dsn, feed)
+            relay = None if bus is None else _relay(settings, bus, dsn, feed)
             jobs = [
                 database.watch(),
                 listen(dsn, wakeup),
@@ -169,7 +169,11 @@ def create_app(settings: Settings) -> Starlette:
             jobs += [] if relay is None else [relay.run()]
             app.router.routes.extend(
                 [
-                    *health_routes("registry", {"database": database}, told=_told_of(relay, dsn)),
+                    *health_routes(
+                        "registry",
+                        {"database": database},
+                        told=_told_of(relay, dsn.secret, bus, credential),
+                    ),
                     *document_routes(settings, operations),
                     *routes_of(operations, edge),
                     *internal.routes,
@@ -217,12 +221,12 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
-def _relay(settings: Settings, amqp_url: str, dsn: DatabaseUrl, feed: Feed) -> Relay:
+def _relay(settings: Settings, bus: SecretSource, dsn: DatabaseUrl, feed: Feed) -> Relay:
     return Relay(
         dsn,
         feed,
         lambda: open_publisher(
-            amqp_url,
+            bus,
             source=settings.public_url,
             timeout_seconds=settings.bus.publish_timeout.total_seconds(),
         ),
@@ -230,12 +234,14 @@ def _relay(settings: Settings, amqp_url: str, dsn: DatabaseUrl, feed: Feed) -> R
     )
 
 
-def _told_of(relay: Relay | None, dsn: DatabaseUrl) -> dict[str, Callable[[], str | None]]:
+def _told_of(
+    relay: Relay | None, *secrets: SecretSource | None
+) -> dict[str, Callable[[], str | None]]:
     """Return what makes nobody unready.
 
     A secret that was read is kept, and events wait in the log for as long as RabbitMQ is away.
     """
-    told: dict[str, Callable[[], str | None]] = {"secrets": lambda: trouble_of(dsn.secret)}
+    told: dict[str, Callable[[], str | None]] = {"secrets": lambda: trouble_of(*secrets)}
     if relay is not None:
         told["relay"] = lambda: relay.trouble
     return told

@@ -18,22 +18,23 @@ from services.token.introspection import Introspection
 from services.token.key_ring import KeyRing
 from services.token.own_tokens import OwnTokens
 from services.token.projection import CONFIRM_SECONDS, Projection
-from services.token.projector import Projector
+from services.token.projector import BUS_TROUBLE, Projector
 from services.token.readings import TokenReadings
 from services.token.replays import Replays
 from services.token.revocation import Revocation
 from services.token.routes import TOKEN_PATHS, ClientCredentials, Freshness, routes
 from services.token.trouble import Trouble
 from services.token.usage import Usage
-from shared.config import Settings, Subscription, load, secret
+from shared.config import Settings, Subscription, load
 from shared.cors import allow_origins, for_origins
 from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import NotReady
 from shared.logs import configure
 from shared.metrics import observing
+from shared.secret_source import bus_source, trouble_of
 from shared.secure_headers import Service
-from shared.service_credential import load as load_credential
+from shared.service_credential import credential_source
 from shared.short_way import SHORT_WAYS, Responder
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
@@ -56,8 +57,8 @@ class TokenService(Service):
 
 def create_app(settings: Settings) -> Starlette:
     """Return the application. Raises ConfigurationError; nothing is open then."""
-    credential = load_credential(settings.in_var(settings.internal.credential_file))
-    amqp_url = secret(settings.bus.url, settings.bus.url_file)
+    credential = credential_source(settings)
+    bus = bus_source(settings.bus)
     folder = settings.in_var(settings.token.projection)
     # Opened once for trial: what is wrong with it is then one line, said before the start.
     Projection(folder, map_size=settings.token.projection_map_size).close()
@@ -139,11 +140,15 @@ def create_app(settings: Settings) -> Starlette:
 
             checks = {"keys": check_keys, "projection": check_projection}
             # Told from its beginning; it makes us unready once the projection is stale.
-            health = health_routes("token", checks, told={"subscription": trouble.read})
+            told = {
+                "secrets": lambda: trouble_of(bus, credential),
+                "subscription": trouble.read,
+            }
+            if bus is not None:
+                told["bus"] = Trouble(folder, BUS_TROUBLE).read
+            health = health_routes("token", checks, told)
             service.router.routes.extend([*routes(settings, keys), *health])
-            projector = Projector(
-                folder, projection, feed, _subscription(settings), amqp_url=amqp_url
-            )
+            projector = Projector(folder, projection, feed, _subscription(settings), bus=bus)
             await stack.enter_async_context(observing(TokenReadings(projection, keys, settings)))
             await stack.enter_async_context(
                 background(

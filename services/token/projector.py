@@ -15,6 +15,7 @@ from shared.config import Subscription as SubscriptionSettings
 from shared.envelope import Envelope
 from shared.feed_client import FeedClient
 from shared.logs import get_logger
+from shared.secret_source import Secret
 from shared.subscription import Cursor, Inbox, Subscription
 from shared.web import background
 
@@ -24,6 +25,7 @@ ELECTION_SECONDS = 0.5
 TROUBLE_SECONDS = 0.5
 QUEUE_PREFIX = "oauthapps.token"
 LOCK = "projector.lock"
+BUS_TROUBLE = "bus-trouble"
 log = get_logger(__name__)
 
 APPLIED = Counter("oauthapps_token_events_applied_total", "Events applied by this process")
@@ -67,14 +69,15 @@ class Projector:
         feed: FeedClient,
         settings: SubscriptionSettings,
         *,
-        amqp_url: str | None = None,
+        bus: Secret | None = None,
     ) -> None:
         self._lock = folder / LOCK
         self._trouble = Trouble(folder)
+        self._bus_trouble = Trouble(folder, BUS_TROUBLE)
         self._projection = projection
         self._feed = feed
         self._settings = settings
-        self._amqp_url = amqp_url
+        self._bus = bus
 
     async def run(self) -> None:
         """Wait to be elected, then follow the log, until cancelled."""
@@ -88,19 +91,19 @@ class Projector:
 
     async def _follow(self) -> None:
         subscriber = ProjectionSubscriber(self._projection, self._feed)
-        inbox = None if self._amqp_url is None else Inbox()
+        inbox = None if self._bus is None else Inbox()
         # Nothing is parked here: what cannot be decoded may be a deactivation.
         subscription = Subscription(subscriber, self._feed, self._settings, inbox=inbox)
-        jobs: list[Awaitable[None]] = [self._note_trouble(subscription)]
-        if self._amqp_url is not None and inbox is not None:
-            jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox, service="token"))
+        jobs: list[Awaitable[None]] = [self._note_troubles(subscription, inbox)]
+        if self._bus is not None and inbox is not None:
+            jobs.append(follow(self._bus, QUEUE_PREFIX, inbox, service="token"))
         async with background(*jobs):
             await subscription.run()
 
-    async def _note_trouble(self, subscription: Subscription) -> None:
+    async def _note_troubles(self, subscription: Subscription, inbox: Inbox | None) -> None:
         while True:
-            if subscription.trouble != self._trouble.read():
-                self._trouble.note(subscription.trouble)
+            self._trouble.note(subscription.trouble)
+            self._bus_trouble.note(None if inbox is None else inbox.trouble)
             await asyncio.sleep(TROUBLE_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Why the log is not followed: noted by the projector, told by every worker process of the host."""
+"""What is wrong, noted by the projector for every worker process of the host, which tells it."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,8 +7,8 @@ from pathlib import Path
 class Trouble:
     """A file beside the projection, there while there is something to tell."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "trouble"
+    def __init__(self, folder: Path, name: str = "trouble") -> None:
+        self._path = folder / name
 
     def read(self) -> str | None:
         """Return why, or None."""
@@ -19,6 +19,8 @@ class Trouble:
 
     def note(self, trouble: str | None) -> None:
         """Note why, or that all is well again. A full disk is told by the projection itself."""
+        if trouble == self.read():
+            return
         with suppress(OSError):
             if trouble is None:
                 self._path.unlink(missing_ok=True)

@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from services.notifier.app import create_app
+from shared import database_check
 from shared.config import Settings
 from shared.service_credential import load_or_create
 from tests.support.eventually import eventually
 from tests.support.logged import Logged
 from tests.support.ports import free_port
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_check, "WATCH_SECONDS", 0.05)
 
 
 @asynccontextmanager

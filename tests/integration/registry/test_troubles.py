@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from pydantic import SecretStr
 
 from services.registry.app import create_app
+from shared import database_check
 from shared.config import Database, Registry, Settings
 from shared.service_credential import load_or_create
 from tests.integration.registry.house import House
 from tests.support.eventually import eventually
 from tests.support.logged import Logged
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_check, "WATCH_SECONDS", 0.05)
 
 
 @asynccontextmanager
@@ -61,3 +69,31 @@ async def test_a_secret_file_that_comes_late_is_waited_for(
         assert f"secret file {file}: cannot be read" in (await checks(http))["secrets"]
     assert logged.count("database cannot be used") == 1
     assert "Traceback" not in logged.text()
+
+
+async def test_a_service_credential_that_comes_late_is_waited_for(
+    house: House, tmp_path: Path, logged: Logged
+) -> None:
+    """Pages and API need none; other services, and requests with a key, are told to come again."""
+    path = tmp_path / "service_credential"
+    async with registry(tmp_path, Database(url=SecretStr(house.dsn))) as http:
+
+        async def head(credential: str) -> int:
+            headers = {"Authorization": f"Bearer {credential}"}
+            return (await http.get("/internal/feed/head", headers=headers)).status_code
+
+        assert await is_ready(http)
+        assert f"service credential {path}: no such file" in (await checks(http))["secrets"]
+        assert await head("") == 503
+
+        first = load_or_create(path)
+        assert await head(first) == 200
+        assert (await checks(http))["secrets"] == "ok"
+
+        path.unlink()
+        assert await head(first) == 200
+        second = load_or_create(path)
+        assert (await head(first), await head(second)) == (401, 200)
+    assert logged.count("secret not read") == 2
+    assert logged.count("secret read again") == 2
+    assert first not in logged.text()
