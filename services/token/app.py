@@ -18,12 +18,12 @@ from services.token.introspection import Introspection
 from services.token.key_ring import KeyRing
 from services.token.own_tokens import OwnTokens
 from services.token.projection import CONFIRM_SECONDS, Projection
-from services.token.projector import BUS_TROUBLE, Projector
+from services.token.projector import Projector
 from services.token.readings import TokenReadings
 from services.token.replays import Replays
 from services.token.revocation import Revocation
+from services.token.room import lack_of_room
 from services.token.routes import TOKEN_PATHS, ClientCredentials, Freshness, routes
-from services.token.trouble import Trouble
 from services.token.usage import Usage
 from shared.config import Settings, Subscription, load
 from shared.cors import allow_origins, for_origins
@@ -60,8 +60,6 @@ def create_app(settings: Settings) -> Starlette:
     credential = credential_source(settings)
     bus = bus_source(settings.bus)
     folder = settings.in_var(settings.token.projection)
-    # Opened once for trial: what is wrong with it is then one line, said before the start.
-    Projection(folder, map_size=settings.token.projection_map_size).close()
     keys = KeyRing(
         settings.in_var(settings.token.private_key), settings.in_var(settings.token.public_key)
     )
@@ -73,6 +71,7 @@ def create_app(settings: Settings) -> Starlette:
                 folder,
                 map_size=settings.token.projection_map_size,
                 confirm_seconds=_confirm_seconds(settings),
+                waits=True,
             )
             stack.callback(projection.close)
             feed = await stack.enter_async_context(
@@ -133,21 +132,10 @@ def create_app(settings: Settings) -> Starlette:
                 if keys.current() is None:
                     raise NotReady(keys.trouble or "no signing keys")
 
-            trouble = Trouble(folder)
-
             async def check_projection() -> None:
                 _check_projection(projection, settings)
 
             checks = {"keys": check_keys, "projection": check_projection}
-            # Told from its beginning; it makes us unready once the projection is stale.
-            told = {
-                "secrets": lambda: trouble_of(bus, credential),
-                "subscription": trouble.read,
-            }
-            if bus is not None:
-                told["bus"] = Trouble(folder, BUS_TROUBLE).read
-            health = health_routes("token", checks, told)
-            service.router.routes.extend([*routes(settings, keys), *health])
             projector = Projector(folder, projection, feed, _subscription(settings), bus=bus)
             await stack.enter_async_context(observing(TokenReadings(projection, keys, settings)))
             await stack.enter_async_context(
@@ -156,6 +144,17 @@ def create_app(settings: Settings) -> Starlette:
                     usage.report_forever(settings.token.usage_interval.total_seconds()),
                 )
             )
+            # Told from its beginning; it makes us unready once the projection is stale.
+            told = {
+                "secrets": lambda: trouble_of(bus, credential),
+                "subscription": projector.trouble.read,
+                "replays": lambda: replays.trouble,
+                "disk": lambda: lack_of_room(folder),
+            }
+            if bus is not None:
+                told["bus"] = projector.bus_trouble.read
+            health = health_routes("token", checks, told)
+            service.router.routes.extend([*routes(settings, keys), *health])
             yield {SHORT_WAYS: short_ways}
 
     service = TokenService(settings.issuer, lifespan=lifespan, exception_handlers=PROBLEM_HANDLERS)
@@ -184,6 +183,8 @@ def _subscription(settings: Settings) -> Subscription:
 
 
 def _check_projection(projection: Projection, settings: Settings) -> None:
+    if projection.trouble is not None:
+        raise NotReady(projection.trouble)
     staleness = projection.staleness()
     if staleness == float("inf"):
         raise NotReady("never filled: the registry has not been reached yet")

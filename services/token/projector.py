@@ -15,6 +15,7 @@ from shared.config import Subscription as SubscriptionSettings
 from shared.envelope import Envelope
 from shared.feed_client import FeedClient
 from shared.logs import get_logger
+from shared.recurring import Recurring
 from shared.secret_source import Secret
 from shared.subscription import Cursor, Inbox, Subscription
 from shared.web import background
@@ -25,7 +26,6 @@ ELECTION_SECONDS = 0.5
 TROUBLE_SECONDS = 0.5
 QUEUE_PREFIX = "oauthapps.token"
 LOCK = "projector.lock"
-BUS_TROUBLE = "bus-trouble"
 log = get_logger(__name__)
 
 APPLIED = Counter("oauthapps_token_events_applied_total", "Events applied by this process")
@@ -72,8 +72,8 @@ class Projector:
         bus: Secret | None = None,
     ) -> None:
         self._lock = folder / LOCK
-        self._trouble = Trouble(folder)
-        self._bus_trouble = Trouble(folder, BUS_TROUBLE)
+        self.trouble = Trouble(folder)
+        self.bus_trouble = Trouble(folder, "bus-trouble")
         self._projection = projection
         self._feed = feed
         self._settings = settings
@@ -81,6 +81,7 @@ class Projector:
 
     async def run(self) -> None:
         """Wait to be elected, then follow the log, until cancelled."""
+        await self._projection.open_when_possible()
         descriptor = await _elected(self._lock)
         try:
             log.info("this process keeps the projection up to date")
@@ -102,13 +103,13 @@ class Projector:
 
     async def _note_troubles(self, subscription: Subscription, inbox: Inbox | None) -> None:
         while True:
-            self._trouble.note(subscription.trouble)
-            self._bus_trouble.note(None if inbox is None else inbox.trouble)
+            self.trouble.note(subscription.trouble)
+            self.bus_trouble.note(None if inbox is None else inbox.trouble)
             await asyncio.sleep(TROUBLE_SECONDS)
 
 
 async def _elected(lock: Path) -> int:
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = await _opened(lock)
     try:
         while True:
             try:
@@ -120,3 +121,16 @@ async def _elected(lock: Path) -> int:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+async def _opened(lock: Path) -> int:
+    unopened = Recurring(log, "projector cannot be elected", over="projector can be elected again")
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            unopened.say(f"{lock}: {error.strerror}")
+            await asyncio.sleep(ELECTION_SECONDS)
+        else:
+            unopened.over()
+            return descriptor
