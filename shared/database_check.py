@@ -2,6 +2,8 @@
 
 import asyncio
 
+from shared import clock_check
+from shared.clock_check import ClockCheck
 from shared.database_words import reason_of
 from shared.health import NotReady, examine
 from shared.logs import get_logger
@@ -17,6 +19,7 @@ from shared.recurring import Recurring
 
 WATCH_SECONDS = 2.0
 log = get_logger(__name__)
+_CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
 class DatabaseCheck:
@@ -27,12 +30,15 @@ class DatabaseCheck:
         self._schema = schema
         self._steps = steps
         self._at: int | None = None
+        self.clock = ClockCheck("Postgres")
 
     async def __call__(self) -> None:
         """Return when all is well. Raises NotReady with the reason and the remedy."""
         try:
             at = await require_migrated(self._pool, self._schema, self._steps)
             await require_rights(self._pool, self._schema)
+            asked_at = clock_check.wall()
+            self.clock.compare(await self._pool.fetchval(_CLOCK), asked_at=asked_at)
         except DatabaseError as error:
             raise NotReady(str(error)) from None
         except POSTGRES_ERRORS as error:

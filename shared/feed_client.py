@@ -8,7 +8,9 @@ from typing import Self, TypeVar
 import httpx
 import msgspec
 
+from shared import clock_check
 from shared.clients import ClientRecord, SnapshotHead
+from shared.clock_check import ClockCheck
 from shared.config import ConfigurationError
 from shared.envelope import Page, decode_page
 from shared.failures import PermanentFailure, TransientFailure
@@ -77,6 +79,7 @@ class FeedClient:
 
     def __init__(self, url: str, credential: Secret, *, page_size: int = 5000) -> None:
         self._page_size = page_size
+        self.clock = ClockCheck(f"the registry at {url}")
         self._http = httpx.AsyncClient(
             base_url=url,
             auth=_Credential(credential),
@@ -162,11 +165,13 @@ class FeedClient:
         await self._tell("/internal/revocations", told, refused=(400, 404, 413, 422))
 
     async def _tell(self, path: str, told: msgspec.Struct, *, refused: Collection[int]) -> None:
+        asked_at = clock_check.wall()
         try:
             response = await self._http.post(path, content=msgspec.json.encode(told))
         except httpx.HTTPError as error:
             message = f"registry: no answer ({type(error).__name__})"
             raise RegistryUnavailable(message) from None
+        self.clock.compare_date(response.headers.get("date"), asked_at=asked_at)
         if response.status_code in refused:
             message = f"registry: answered with status {response.status_code}"
             raise ReportRefused(message)
@@ -192,11 +197,13 @@ class FeedClient:
         *,
         seconds: float = ANSWER_SECONDS,
     ) -> httpx.Response:
+        asked_at = clock_check.wall()
         try:
             response = await self._http.get(path, params=parameters, timeout=seconds)
         except httpx.HTTPError as error:
             message = f"registry: no answer ({type(error).__name__})"
             raise RegistryUnavailable(message) from None
+        self.clock.compare_date(response.headers.get("date"), asked_at=asked_at)
         await _refuse(response)
         return response
 

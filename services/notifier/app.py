@@ -132,6 +132,7 @@ def create_app(settings: Settings) -> Starlette:
             # were good stay in force while newer ones are refused: to be unready would help nobody.
             told = {
                 "secrets": lambda: trouble_of(dsn.secret, bus, credential),
+                "clock": lambda: database.clock.trouble or feed.clock.trouble,
                 "smtp": lambda: senders.smtp_trouble,
                 "rules": lambda: in_force.trouble,
             }

@@ -46,6 +46,7 @@ from services.registry.users_rest import UsersApi
 from services.registry.views import ApplicationViews
 from services.registry.withdrawal import watch
 from shared.bus import open_publisher
+from shared.clock_check import ClockCheck
 from shared.config import Settings, load
 from shared.cors import allow_origins
 from shared.database_check import DatabaseCheck
@@ -172,7 +173,7 @@ def create_app(settings: Settings) -> Starlette:
                     *health_routes(
                         "registry",
                         {"database": database},
-                        told=_told_of(relay, dsn.secret, bus, credential),
+                        told=_told_of(database.clock, relay, dsn.secret, bus, credential),
                     ),
                     *document_routes(settings, operations),
                     *routes_of(operations, edge),
@@ -235,13 +236,16 @@ def _relay(settings: Settings, bus: SecretSource, dsn: DatabaseUrl, feed: Feed) 
 
 
 def _told_of(
-    relay: Relay | None, *secrets: SecretSource | None
+    clock: ClockCheck, relay: Relay | None, *secrets: SecretSource | None
 ) -> dict[str, Callable[[], str | None]]:
     """Return what makes nobody unready.
 
     A secret that was read is kept, and events wait in the log for as long as RabbitMQ is away.
     """
-    told: dict[str, Callable[[], str | None]] = {"secrets": lambda: trouble_of(*secrets)}
+    told: dict[str, Callable[[], str | None]] = {
+        "secrets": lambda: trouble_of(*secrets),
+        "clock": lambda: clock.trouble,
+    }
     if relay is not None:
         told["relay"] = lambda: relay.trouble
     return told

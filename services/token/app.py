@@ -150,6 +150,7 @@ def create_app(settings: Settings) -> Starlette:
                 "subscription": projector.trouble.read,
                 "replays": lambda: replays.trouble,
                 "disk": lambda: lack_of_room(folder),
+                "clock": projector.clock_trouble.read,
             }
             if bus is not None:
                 told["bus"] = projector.bus_trouble.read

@@ -74,6 +74,7 @@ class Projector:
         self._lock = folder / LOCK
         self.trouble = Trouble(folder)
         self.bus_trouble = Trouble(folder, "bus-trouble")
+        self.clock_trouble = Trouble(folder, "clock-trouble")
         self._projection = projection
         self._feed = feed
         self._settings = settings
@@ -105,6 +106,7 @@ class Projector:
         while True:
             self.trouble.note(subscription.trouble)
             self.bus_trouble.note(None if inbox is None else inbox.trouble)
+            self.clock_trouble.note(self._feed.clock.trouble)
             await asyncio.sleep(TROUBLE_SECONDS)
 
 

@@ -1,5 +1,6 @@
 """What a registry says and does while something that it needs is not as it should be."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.registry.app import create_app
-from shared import database_check
+from shared import clock_check, database_check
 from shared.config import Database, Registry, Settings
 from shared.service_credential import load_or_create
 from tests.integration.registry.house import House
@@ -97,3 +98,17 @@ async def test_a_service_credential_that_comes_late_is_waited_for(
     assert logged.count("secret not read") == 2
     assert logged.count("secret read again") == 2
     assert first not in logged.text()
+
+
+async def test_a_database_whose_clock_is_another_is_told(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions and ends of secrets go by both."""
+    monkeypatch.setattr(clock_check, "wall", lambda: time.time() - 3600)
+    async with registry(tmp_path, Database(url=SecretStr(house.dsn))) as http:
+        assert await is_ready(http)
+        assert "s behind that of Postgres; let both follow NTP" in (await checks(http))["clock"]
+
+        monkeypatch.setattr(clock_check, "wall", time.time)
+        assert await is_ready(http)
+        assert (await checks(http))["clock"] == "ok"

@@ -1,5 +1,6 @@
 """What the token service says and does while something that it needs is not as it should be."""
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 
 from services.token import projection, projector
+from shared import clock_check
 from tests.integration.token.house import House, is_ready
 from tests.integration.token.test_assertions import Client
 from tests.support.eventually import eventually
@@ -134,3 +136,25 @@ async def test_a_disk_that_is_full_at_the_first_start_is_waited_for(
         assert await tokens(http, house.request()) == 200
     assert logged.count("projection opened") == 1
     assert "Traceback" not in logged.text()
+
+
+async def test_a_clock_that_is_an_hour_off_is_told_until_it_is_right(
+    house: House, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens go on: nobody knows which of the two clocks is wrong."""
+    monkeypatch.setattr(clock_check, "wall", lambda: time.time() + 3600)
+    async with house.ready() as http:
+        await eventually(lambda: says(http, "clock", " s ahead of that of the registry at http"))
+        assert await is_ready(http)
+        assert await tokens(http, house.request()) == 200
+
+        monkeypatch.setattr(clock_check, "wall", time.time)
+
+        async def is_over() -> bool:
+            # The registry is asked again when there is news, or the poll ends.
+            await house.registry.tell(house.application.updated())
+            return await says(http, "clock", "ok")
+
+        await eventually(is_over)
+    assert logged.count("clocks differ") == 1
+    assert logged.count("clocks agree again") == 1
