@@ -64,10 +64,14 @@ class ConfigurationError(Exception):
     """The configuration cannot be used; the message names the setting and the remedy."""
 
 
+class FileUnreadable(ConfigurationError):
+    """A file that is named cannot be read; it may come late, and a service waits for it."""
+
+
 def secret(value: SecretStr | None, file: Path | None) -> str | None:
     """Return a secret given by the environment or, if not there, by a file.
 
-    Raises ConfigurationError when the file cannot be read, or is empty.
+    Raises FileUnreadable, also when the file is empty.
     """
     if value is not None:
         return value.get_secret_value()
@@ -78,10 +82,10 @@ def secret(value: SecretStr | None, file: Path | None) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         message = f"secret file {file}: cannot be read ({reason}); check path and permissions"
-        raise ConfigurationError(message) from None
+        raise FileUnreadable(message) from None
     if not found:
         message = f"secret file {file}: is empty; write the secret into it"
-        raise ConfigurationError(message)
+        raise FileUnreadable(message)
     return found
 
 

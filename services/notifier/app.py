@@ -19,14 +19,14 @@ from services.notifier.recipients import Recipients
 from services.notifier.reminders import Reminders
 from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
-from services.notifier.smtp_access import access_of
+from services.notifier.smtp_access import access_of, unread
 from services.notifier.undecodable import UndecodableEvents
-from shared.config import Settings, load
+from shared.config import FileUnreadable, Settings, load
 from shared.database_check import DatabaseCheck
 from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import Check, NotReady
-from shared.logs import configure
+from shared.logs import configure, get_logger
 from shared.metrics import observing
 from shared.pool_readings import PoolGauges
 from shared.postgres import DatabaseUrl, create_pool, migrations_in
@@ -41,6 +41,7 @@ from shared.withdrawals import Withdrawals
 
 SCHEMA = "notifier"
 MIGRATIONS = migrations_in(files("services.notifier") / "migrations")
+log = get_logger(__name__)
 PRUNE_ROWS, PRUNE_SECONDS = 1000, 60.0
 DATABASE_SETTING = "OAUTHAPPS_NOTIFIER__DATABASE__URL"
 POOL = PoolGauges(
@@ -58,7 +59,11 @@ def create_app(settings: Settings) -> Starlette:
     credential = credential_source(settings)
     in_force = InForce(settings)
     # The senders read them for themselves; here what is missing can still be told at once.
-    access_of(settings.notifier.smtp)
+    smtp = settings.notifier.smtp
+    try:
+        access_of(smtp)
+    except FileUnreadable as error:
+        log.warning("mail has to wait", reason=str(error))
     Outgoing(settings.notifier)
 
     @asynccontextmanager
@@ -133,7 +138,7 @@ def create_app(settings: Settings) -> Starlette:
             told = {
                 "secrets": lambda: trouble_of(dsn.secret, bus, credential),
                 "clock": lambda: database.clock.trouble or feed.clock.trouble,
-                "smtp": lambda: senders.smtp_trouble,
+                "smtp": lambda: unread(smtp) or senders.smtp_trouble,
                 "rules": lambda: in_force.trouble,
             }
             if bus is not None:

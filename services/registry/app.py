@@ -31,6 +31,7 @@ from services.registry.name_search import tidy
 from services.registry.operations import routes_of
 from services.registry.organization_names import copy_names_forever
 from services.registry.organizations_rest import OrganizationsApi
+from services.registry.pages.provider import Provider
 from services.registry.pages.routes import page_routes, provider_of
 from services.registry.pages.sessions import Sessions
 from services.registry.pages.site import Site, reads_pages
@@ -173,7 +174,7 @@ def create_app(settings: Settings) -> Starlette:
                     *health_routes(
                         "registry",
                         {"database": database},
-                        told=_told_of(database.clock, relay, dsn.secret, bus, credential),
+                        told=_told_of(database.clock, relay, provider, dsn.secret, bus, credential),
                     ),
                     *document_routes(settings, operations),
                     *routes_of(operations, edge),
@@ -236,14 +237,17 @@ def _relay(settings: Settings, bus: SecretSource, dsn: DatabaseUrl, feed: Feed) 
 
 
 def _told_of(
-    clock: ClockCheck, relay: Relay | None, *secrets: SecretSource | None
+    clock: ClockCheck,
+    relay: Relay | None,
+    provider: Provider | None,
+    *secrets: SecretSource | None,
 ) -> dict[str, Callable[[], str | None]]:
     """Return what makes nobody unready.
 
     A secret that was read is kept, and events wait in the log for as long as RabbitMQ is away.
     """
     told: dict[str, Callable[[], str | None]] = {
-        "secrets": lambda: trouble_of(*secrets),
+        "secrets": lambda: trouble_of(*secrets, None if provider is None else provider.secret),
         "clock": lambda: clock.trouble,
     }
     if relay is not None:
