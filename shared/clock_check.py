@@ -43,9 +43,11 @@ class ClockCheck:
             return
         how = "ahead of" if ahead > behind else "behind"
         seconds = round(max(ahead, behind))
-        remedy = f"that of {self._whose}; let both follow NTP"
-        self.trouble = f"our clock is {seconds} s {how} {remedy}"
-        self._differing.say(f"our clock is {how} {remedy}", seconds=seconds)
+        self.trouble = f"our clock is {seconds} s {how} that of {self._whose}; let both follow NTP"
+        # Without the figure, which is another one each time.
+        self._differing.say(
+            f"our clock is {how} that of {self._whose}; let both follow NTP", seconds=seconds
+        )
 
     def compare_date(self, date: str | None, *, asked_at: float) -> None:
         """Take down the `Date` of an answer, if it has one that can be read."""

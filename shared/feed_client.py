@@ -79,6 +79,7 @@ class FeedClient:
 
     def __init__(self, url: str, credential: Secret, *, page_size: int = 5000) -> None:
         self._page_size = page_size
+        self._url = url
         self.clock = ClockCheck(f"the registry at {url}")
         self._http = httpx.AsyncClient(
             base_url=url,
@@ -169,8 +170,7 @@ class FeedClient:
         try:
             response = await self._http.post(path, content=msgspec.json.encode(told))
         except httpx.HTTPError as error:
-            message = f"registry: no answer ({type(error).__name__})"
-            raise RegistryUnavailable(message) from None
+            raise self._unreached(error) from None
         self.clock.compare_date(response.headers.get("date"), asked_at=asked_at)
         if response.status_code in refused:
             message = f"registry: answered with status {response.status_code}"
@@ -201,11 +201,16 @@ class FeedClient:
         try:
             response = await self._http.get(path, params=parameters, timeout=seconds)
         except httpx.HTTPError as error:
-            message = f"registry: no answer ({type(error).__name__})"
-            raise RegistryUnavailable(message) from None
+            raise self._unreached(error) from None
         self.clock.compare_date(response.headers.get("date"), asked_at=asked_at)
         await _refuse(response)
         return response
+
+    def _unreached(self, error: httpx.HTTPError) -> RegistryUnavailable:
+        return RegistryUnavailable(
+            f"registry at {self._url}: no answer ({type(error).__name__}); "
+            "start it, or correct registry.internal_url"
+        )
 
 
 class _NotFound(RegistryUnavailable):
