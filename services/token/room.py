@@ -17,7 +17,11 @@ def reserve_lock_file(store: Path, *, readers: int) -> None:
     """
     descriptor = os.open(store / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(descriptor, 0, readers * _READER_BYTES + _HEAD_BYTES)
+        needed = readers * _READER_BYTES + _HEAD_BYTES
+        # Of one that others have open nothing may be written, as a file system that cannot reserve
+        # would have it.
+        if os.fstat(descriptor).st_size < needed:
+            os.posix_fallocate(descriptor, 0, needed)
     finally:
         os.close(descriptor)
 
