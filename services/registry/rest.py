@@ -3,7 +3,6 @@
 A caller presents an access token of the token service and acts as its application's owner.
 """
 
-import uuid
 from typing import Any
 
 from msgspec import structs
@@ -20,11 +19,12 @@ from services.registry.bodies import (
 )
 from services.registry.callers import Caller, caller_of
 from services.registry.clock import end_of_second, now
-from services.registry.creation import OUTRANKED, Forbidden, create
+from services.registry.creation import create
 from services.registry.directory import Directory
 from services.registry.domain import (
     KEEP,
     ActivateApplication,
+    ApplicationNotFound,
     Change,
     DeactivateApplication,
     DeleteApplication,
@@ -37,9 +37,7 @@ from services.registry.history import fact_of
 from services.registry.list_queries import LIST_QUERY, filter_of, list_query_of, order_of
 from services.registry.lists import ApplicationLists
 from services.registry.operations import HISTORY, NOTHING, Operation
-from services.registry.permissions import may_have_secret_of, may_manage
 from services.registry.preconditions import at_version, etag, if_match
-from services.registry.refusals import not_found
 from services.registry.rotation import rotate_secret
 from services.registry.terms import admitted
 from services.registry.usage import DAYS_LIMIT, FailuresPage, UsagePage, UsageRecords
@@ -49,10 +47,9 @@ from services.registry.views import (
     ApplicationViews,
     ApplicationWithSecret,
 )
+from services.registry.visible import VisibleApplications
 from shared.config import Settings
-from shared.envelope import Envelope
 from shared.queries import limit_of, query_of, whole
-from shared.security_log import security
 from shared.web import NO_STORE, json_response
 
 READ = "applications:read"
@@ -78,6 +75,7 @@ class ApplicationsApi:
         self._views = views
         self._lists = lists
         self._directory = directory
+        self._visible = VisibleApplications(store, views, directory)
         self._usage = usage
 
     @property
@@ -208,18 +206,18 @@ class ApplicationsApi:
     async def show(self, request: Request) -> Response:
         """Return one application."""
         caller = caller_of(request)
-        view = await self._visible_view(caller, request)
+        view = await self._visible.view(request.path_params["id"], caller.user)
         return json_response(view, headers=etag(view.version))
 
     async def update(self, request: Request) -> Response:
         """Change what may be changed later: name, description, scopes, expiry, active."""
         caller = caller_of(request)
         body = await read_json(request, PatchBody, MERGE_PATCH, limit=self._body_limit)
-        view = await self._visible_view(caller, request)
+        view = await self._visible.view(request.path_params["id"], caller.user)
         command = admitted(body.command(), view, by=caller.user, settings=self._settings, now=now())
         if command.keys is not KEEP:
             # Whoever gives it a key can act as it: as whoever has its secret.
-            await self._require_secret(caller, view)
+            await self._visible.require_secret(caller.user, view)
         return await self._change(request, caller, view, command, version=body.version)
 
     async def activate(self, request: Request) -> Response:
@@ -233,8 +231,8 @@ class ApplicationsApi:
     async def rotate_secret(self, request: Request) -> Response:
         """Give the application a new secret; the only answer that has it."""
         caller = caller_of(request)
-        view = await self._visible_view(caller, request)
-        await self._require_secret(caller, view)
+        view = await self._visible.view(request.path_params["id"], caller.user)
+        await self._visible.require_secret(caller.user, view)
         body = await read_optional_json(request, RotateBody, limit=self._body_limit)
         overlap = self._settings.registry.secret_overlap if body.overlap is None else body.overlap
         with at_version(if_match(request, view.version)):
@@ -261,12 +259,11 @@ class ApplicationsApi:
     async def delete(self, request: Request) -> Response:
         """Remove the application; removing it again changes nothing and answers the same."""
         caller = caller_of(request)
-        application_id = _id(request)
-        history = await self._manageable_history(caller, application_id)
+        history = await self._visible.history(request.path_params["id"], caller.user)
         with at_version(expected := if_match(request, history[-1].version)):
             await change_application(
                 self._store,
-                application_id,
+                history[0].event.application_id,
                 DeleteApplication(),
                 caller.context(),
                 expected_version=expected,
@@ -276,26 +273,26 @@ class ApplicationsApi:
     async def history(self, request: Request) -> Response:
         """Return everything that happened to an application, also after its end."""
         caller = caller_of(request)
-        envelopes = await self._manageable_history(caller, _id(request))
+        envelopes = await self._visible.history(request.path_params["id"], caller.user)
         return json_response({"items": [fact_of(one) for one in envelopes], "next_cursor": None})
 
     async def usage(self, request: Request) -> Response:
         """Return how often the application's secrets obtained tokens, day by day."""
         caller = caller_of(request)
-        view = await self._visible_view(caller, request)
+        view = await self._visible.view(request.path_params["id"], caller.user)
         days = whole(query_of(request, "days"), "days", 30, least=1, most=DAYS_LIMIT)
         return json_response(UsagePage(items=await self._usage.of(view.id, days=days)))
 
     async def failures(self, request: Request) -> Response:
         """Return what the token service refused in the application's name, and why."""
         caller = caller_of(request)
-        view = await self._visible_view(caller, request)
+        view = await self._visible.view(request.path_params["id"], caller.user)
         days = whole(query_of(request, "days"), "days", 30, least=1, most=DAYS_LIMIT)
         return json_response(FailuresPage(items=await self._usage.failures_of(view.id, days=days)))
 
     async def _change_visible(self, request: Request, command: Change) -> Response:
         caller = caller_of(request)
-        view = await self._visible_view(caller, request)
+        view = await self._visible.view(request.path_params["id"], caller.user)
         return await self._change(request, caller, view, command)
 
     async def _change(
@@ -315,45 +312,7 @@ class ApplicationsApi:
                 caller.context(),
                 expected_version=version if expected is None else expected,
             )
-        changed = await self._view(view.id)
+        changed = await self._views.find(view.id)
+        if changed is None:
+            raise ApplicationNotFound
         return json_response(changed, headers=etag(changed.version))
-
-    async def _view(self, application_id: str) -> ApplicationView:
-        view = await self._views.find(application_id)
-        if view is None:
-            raise not_found()
-        return view
-
-    async def _require_secret(self, caller: Caller, view: ApplicationView) -> None:
-        owner = await self._directory.user(view.owner.id)
-        if not may_have_secret_of(caller.user.actor, owner.person):
-            raise Forbidden(OUTRANKED)
-
-    async def _visible_view(self, caller: Caller, request: Request) -> ApplicationView:
-        view = await self._view(_id(request))
-        if not may_manage(
-            caller.user.actor, owner_id=view.owner.id, organization_id=view.organization.id
-        ):
-            # What may not be managed may not be known to exist either.
-            security.warning("application hidden", user=caller.user.id, application=view.id)
-            raise not_found()
-        return view
-
-    async def _manageable_history(self, caller: Caller, application_id: str) -> list[Envelope]:
-        envelopes = await self._store.load(application_id)
-        if not envelopes:
-            raise not_found()
-        first = envelopes[0].event
-        if not may_manage(
-            caller.user.actor, owner_id=first.owner_id, organization_id=first.organization_id
-        ):
-            security.warning("application hidden", user=caller.user.id, application=application_id)
-            raise not_found()
-        return envelopes
-
-
-def _id(request: Request) -> str:
-    try:
-        return str(uuid.UUID(request.path_params["id"]))
-    except ValueError:
-        raise not_found() from None

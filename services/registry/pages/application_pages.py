@@ -1,6 +1,5 @@
 """The page of one application, and what is done to it from there or from a grid."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,12 +9,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.registry.clock import end_of_second, now
-from services.registry.creation import OUTRANKED, Forbidden
 from services.registry.directory import Directory
 from services.registry.domain import (
     KEEP,
     ActivateApplication,
-    ApplicationNotFound,
     Change,
     DeactivateApplication,
     DeleteApplication,
@@ -39,17 +36,16 @@ from services.registry.pages.forms import Form
 from services.registry.pages.site import HOME, Site
 from services.registry.pages.visits import Visit
 from services.registry.pages.words import ago, field_of, times
-from services.registry.permissions import may_have_secret_of, may_manage
 from services.registry.ports import WrongExpectedVersion
 from services.registry.public_keys import keys_in
 from services.registry.rotation import rotate_secret
 from services.registry.terms import admitted
 from services.registry.usage import UsageRecords
 from services.registry.views import ApplicationView, ApplicationViews, jwks_view
+from services.registry.visible import VisibleApplications, application_id_of
 from shared.config import Settings
 from shared.envelope import encode_json
 from shared.problem import Problem
-from shared.security_log import security
 
 CHANGED_MEANWHILE = (
     "Somebody else has changed this application meanwhile. Your entries are kept here: look at "
@@ -108,6 +104,7 @@ class ApplicationPages:
         self._store = store
         self._views = views
         self._directory = directory
+        self._visible = VisibleApplications(store, views, directory)
         self._usage = usage
 
     @property
@@ -128,17 +125,9 @@ class ApplicationPages:
 
     async def show(self, request: Request, visit: Visit) -> Response:
         """Show everything about an application; after its end, its history."""
-        application_id = _id(request)
-        envelopes = await self._store.load(application_id)
-        first = envelopes[0].event if envelopes else None
-        if first is None or not may_manage(
-            visit.user.actor, owner_id=first.owner_id, organization_id=first.organization_id
-        ):
-            if first is not None:
-                security.warning(
-                    "application hidden", user=visit.user.id, application=application_id
-                )
-            raise ApplicationNotFound
+        envelopes = await self._visible.history(request.path_params["id"], visit.user)
+        first = envelopes[0].event
+        application_id = first.application_id
         uses = await self._usage.of(application_id, days=DAYS)
         return self._site.page(
             request,
@@ -149,7 +138,7 @@ class ApplicationPages:
             entries=await chronicle(envelopes, self._directory),
             chart=chart_of(uses, now().date()),
             failures=await self._usage.failures_of(application_id, days=DAYS),
-            may_rotate=await self._may_have_secret(visit, first.owner_id),
+            may_rotate=await self._visible.may_have_secret(visit.user, first.owner_id),
             scopes=self._settings.scopes,
             back=request.url.path,
         )
@@ -220,7 +209,7 @@ class ApplicationPages:
 
     async def delete(self, request: Request, visit: Visit, form: Form) -> Response:
         """Remove the application; a second time nothing is left to be done."""
-        if await self._views.find(_id(request)) is None:
+        if await self._views.find(application_id_of(request.path_params["id"])) is None:
             return await self._site.done(request, visit, form, DELETE.notice)
         return await self._change(request, visit, form, DELETE.command, DELETE.notice)
 
@@ -342,35 +331,14 @@ class ApplicationPages:
         )
 
     async def _view(self, request: Request, visit: Visit) -> ApplicationView:
-        """Return an application that the user may manage. Raises ApplicationNotFound."""
-        view = await self._views.find(_id(request))
-        if view is None or not may_manage(
-            visit.user.actor, owner_id=view.owner.id, organization_id=view.organization.id
-        ):
-            # What may not be managed may not be known to exist either.
-            if view is not None:
-                security.warning("application hidden", user=visit.user.id, application=view.id)
-            raise ApplicationNotFound
-        return view
-
-    async def _may_have_secret(self, visit: Visit, owner_id: str) -> bool:
-        owner = await self._directory.user(owner_id)
-        return may_have_secret_of(visit.user.actor, owner.person)
+        return await self._visible.view(request.path_params["id"], visit.user)
 
     async def _require_secret(self, visit: Visit, view: ApplicationView) -> None:
-        if not await self._may_have_secret(visit, view.owner.id):
-            raise Forbidden(OUTRANKED)
+        await self._visible.require_secret(visit.user, view)
         if visit.keys_missing:
             raise Problem(
                 503, "New secrets cannot be used as long as the signing keys are missing."
             )
-
-
-def _id(request: Request) -> str:
-    try:
-        return str(uuid.UUID(request.path_params["id"]))
-    except ValueError:
-        raise ApplicationNotFound from None
 
 
 def _version(form: Form) -> int:

@@ -259,19 +259,19 @@ def test_the_network_lets_through_what_is_needed_and_no_more(rendered: list[Obje
     assert {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} in policies
     assert _ways(policies, "Egress") == {
         ("everybody", "kube-system", 53),
-        ("token", "registry", 8001),
-        ("notifier", "registry", 8001),
+        *((one, "registry", 8001) for one in SERVICES),
         ("registry", "token", 8002),
         ("notifier", "token", 8002),
+        ("registry", "notifier", 8003),
         *((one, "10.20.0.0/24", 5432) for one in ("registry", "notifier", "migrate")),
         *((one, "10.20.1.0/24", 5671) for one in SERVICES),
         ("notifier", "10.20.2.25/32", 587),
     }
     assert _ways(policies, "Ingress") == {
-        ("registry", "token", 8001),
-        ("registry", "notifier", 8001),
+        *(("registry", one, 8001) for one in SERVICES),
         ("token", "registry", 8002),
         ("token", "notifier", 8002),
+        ("notifier", "registry", 8003),
         ("registry", "ingress-nginx", "http"),
         ("token", "ingress-nginx", "http"),
         *((one, "monitoring", "http") for one in SERVICES),
