@@ -358,6 +358,8 @@ def _reason(error: BaseException) -> str:
             return f"{_said(error)}; grant the permission"
         case TimeoutError():
             return "no answer in time"
+        case OSError(args=(int(), str() as words, *_)) if "SSL" in words:
+            return f"TLS failed: {words}"
         case OSError(args=(int() as number, *_)) if number in errno.errorcode:
             return os.strerror(number)
         case OSError(args=(int(), str() as words, *_)):

@@ -85,6 +85,8 @@ def _place(url: str) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return "no such host"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason}"
     number = error.errno if isinstance(error, OSError) else None
     if number is not None and number in errno.errorcode:
         return os.strerror(number)

@@ -292,6 +292,8 @@ async def test_each_cause_has_its_words_and_passes_by_itself(
         await eventually(lambda: both_say(f"secret file {file}: cannot be read (No such file"))
         put(file, f"amqp://guest:hunter2@127.0.0.1:{free_port()}/")
         await eventually(lambda: both_say("cannot be reached (Connection refused)"))
+        put(file, private_broker.url.replace("amqp:", "amqps:"))
+        await eventually(lambda: both_say("cannot be reached (TLS failed: [SSL: WRONG_VERSION"))
         put(file, private_broker.url_as("guest", "hunter2"))
         await eventually(lambda: both_say("refuses user 'guest': wrong password, or no such user"))
         put(file, private_broker.url_of("nowhere"))
@@ -321,7 +323,7 @@ async def test_each_cause_has_its_words_and_passes_by_itself(
     text = logged.text()
     assert "hunter2" not in text
     # A try every 50 ms, and a line for each cause.
-    assert logged.count("bus lost, following the feed") == 5
+    assert logged.count("bus lost, following the feed") == 6
     assert "Traceback" not in text
 
 
