@@ -96,8 +96,8 @@ def republish_events(
         message = "must not be less than --from"
         raise typer.BadParameter(message, param_hint="--to")
     settings: Settings = context.obj
-    amqp_url = bus_source(settings.bus)
-    if amqp_url is None:
+    bus = bus_source(settings.bus)
+    if bus is None:
         fail("no RabbitMQ is configured: set OAUTHAPPS_BUS__URL or bus.url_file")
 
     async def work(desk: Desk) -> int:
@@ -106,7 +106,7 @@ def republish_events(
             return await republish(
                 desk.feed,
                 lambda: open_publisher(
-                    amqp_url,
+                    bus,
                     source=settings.public_url,
                     timeout_seconds=settings.bus.publish_timeout.total_seconds(),
                 ),

@@ -252,9 +252,12 @@ class Projection:
         Nobody reads meanwhile: readers of this process are in this thread.
         """
         self._environment.close()
-        self._environment, self._clients, self._meta = _open(
-            self._folder, self._map_size, repair=True
-        )
+        self._environment = _NotOpen()
+        try:
+            self._open()
+        except ProjectionUnusable as error:
+            self.trouble = str(error)
+            raise ProjectionUnavailable(self.trouble) from None
         # What was freed stays with the process until it is asked for; not every C library can.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -39,7 +39,8 @@ class ProjectionSubscriber:
         self._feed = feed
 
     async def load_cursor(self) -> Cursor:
-        """Return the stored cursor."""
+        """Return the stored cursor, of a store that may have to be opened again."""
+        await self._projection.open_when_possible()
         return self._projection.cursor()
 
     async def start_over(self, log_epoch: str) -> Cursor:
