@@ -59,3 +59,19 @@ async def test_a_secret_file_that_comes_late_is_waited_for(
         assert (await checks(http))["database"] == "ok"
     assert logged.count("database cannot be used") == 1
     assert "Traceback" not in logged.text()
+
+
+@pytest.mark.parametrize("setting", ["password_file", "ca_file"])
+async def test_files_for_the_mail_server_are_waited_for(
+    database_url: str, tmp_path: Path, logged: Logged, setting: str
+) -> None:
+    """Mails wait in the database; intake and API need no mail server."""
+    load_or_create(tmp_path / "service_credential")
+    file = tmp_path / "late"
+    smtp = {"tls": "starttls", "username": "u", "password": "p", setting: file}
+    if setting == "password_file":
+        del smtp["password"]
+    async with notifier(tmp_path, database={"url": database_url}, smtp=smtp) as http:
+        assert f"{file}: cannot be" in (await checks(http))["smtp"]
+        assert (await checks(http))["database"] == "ok"
+    assert logged.count("mail has to wait") == 1

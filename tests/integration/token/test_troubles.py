@@ -55,6 +55,28 @@ async def test_a_service_credential_that_comes_late_is_waited_for(
     assert "Traceback" not in logged.text()
 
 
+async def test_a_projection_that_cannot_be_opened_is_waited_for(
+    house: House, logged: Logged
+) -> None:
+    """Somebody else's folder, or a file: said once, and tried until it has been put right."""
+    folder = house.var / "projection"
+    folder.write_text("a file where a folder should be")
+    house.make_keys()
+    await house.registry.tell(house.application.created())
+    async with house.served() as http:
+        assert (
+            "cannot be opened (File exists); check the folder" in (await checks(http))["projection"]
+        )
+        assert (await http.get("/livez")).status_code == 200
+        assert logged.count("projection cannot be opened") == 1
+
+        folder.unlink()
+        await eventually(lambda: is_ready(http))
+        assert await tokens(http, house.request()) == 200
+    assert logged.count("projection opened") == 1
+    assert "Traceback" not in logged.text()
+
+
 async def test_without_rabbitmq_it_says_why_and_goes_on_by_the_feed(
     house: House, tmp_path: Path, amqp_url: str
 ) -> None:
