@@ -9,7 +9,7 @@ from services.notifier import app as notifier
 from services.registry import schema as registry
 from shared.config import Settings
 from shared.console import show_json
-from shared.postgres import dsn_of, migrate_database
+from shared.postgres import DatabaseUrl, migrate_database
 from shared.service_credential import load_or_create
 
 
@@ -35,6 +35,6 @@ async def migrate_all(settings: Settings) -> list[str]:
         (registry, settings.registry.database),
         (notifier, settings.notifier.database),
     ):
-        dsn = dsn_of(database, settings.var, setting=service.DATABASE_SETTING)
+        dsn = DatabaseUrl(database, settings.var, setting=service.DATABASE_SETTING)
         applied += await migrate_database(dsn, service.SCHEMA, service.MIGRATIONS)
     return applied

@@ -7,6 +7,9 @@ bounded and unacknowledged: one that dies or falls behind costs the broker nothi
 """
 
 import asyncio
+import errno
+import os
+import re
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import (
@@ -18,7 +21,7 @@ from contextlib import (
 )
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aio_pika
 from aio_pika.abc import (
@@ -28,9 +31,17 @@ from aio_pika.abc import (
     AbstractIncomingMessage,
     AbstractQueue,
 )
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
+from aio_pika.exceptions import (
+    AMQPError,
+    ChannelClosed,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    ProbableAuthenticationError,
+    ProtocolSyntaxError,
+)
 from prometheus_client import Counter
 
+from shared.config import ConfigurationError
 from shared.envelope import (
     CLOUDEVENTS_MEDIA_TYPE,
     Entry,
@@ -46,6 +57,8 @@ from shared.envelope import (
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.metrics import summed_gauge
+from shared.recurring import Recurring
+from shared.secret_source import Secret
 from shared.subscription import INBOX_CAPACITY, Inbox
 from shared.traceparent import place_of
 from shared.tracing import traceparent
@@ -73,6 +86,7 @@ CONNECTED = summed_gauge(
 WAITING = summed_gauge(
     "oauthapps_bus_waiting_events", "Events that RabbitMQ brought and nobody took yet", ["service"]
 )
+_OWN_NAME = re.compile(r"\.[0-9a-f]{32}")
 _LOST = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
 
 
@@ -113,7 +127,10 @@ class Publisher:
                     self._public.publish(public, key, mandatory=False),
                 )
         except _LOST as error:
-            message = f"RabbitMQ: not confirmed ({type(error).__name__})"
+            reason = _reason(error)
+            if isinstance(error, TimeoutError):
+                reason = "no answer in time: do alarms of memory or disk keep publishers waiting?"
+            message = f"RabbitMQ: not confirmed ({reason})"
             raise BusUnavailable(message) from None
 
 
@@ -128,7 +145,7 @@ def _message(body: bytes, content_type: str) -> aio_pika.Message:
 
 
 def open_publisher(
-    url: str, *, source: str, timeout_seconds: float
+    url: Secret, *, source: str, timeout_seconds: float
 ) -> AbstractAsyncContextManager[Publisher]:
     """Connect and declare both exchanges. Raises BusUnavailable."""
     return _open_publisher(url, source=source, timeout_seconds=timeout_seconds)
@@ -136,9 +153,9 @@ def open_publisher(
 
 @asynccontextmanager
 async def _open_publisher(
-    url: str, *, source: str, timeout_seconds: float
+    url: Secret, *, source: str, timeout_seconds: float
 ) -> "AsyncIterator[Publisher]":
-    connection = await _connect(url)
+    connection, place = await _connect(url)
     try:
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -146,7 +163,7 @@ async def _open_publisher(
                 public = await _declare(channel, PUBLIC_EXCHANGE)
                 internal = await _declare(channel, INTERNAL_EXCHANGE)
         except _LOST as error:
-            message = f"RabbitMQ at {_place(url)}: exchanges not declared ({_reason(error)})"
+            message = f"RabbitMQ at {place}: exchanges not declared ({_reason(error)})"
             raise BusUnavailable(message) from None
         yield Publisher(public, internal, source=source, timeout_seconds=timeout_seconds)
     finally:
@@ -157,12 +174,12 @@ async def _declare(channel: AbstractChannel, name: str) -> AbstractExchange:
     return await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True)
 
 
-async def look(url: str) -> None:
+async def look(url: Secret) -> None:
     """Return when RabbitMQ is reached and has our exchanges. Raises BusUnavailable.
 
     Asked for, not declared: every user may.
     """
-    connection = await _connect(url)
+    connection, place = await _connect(url)
     try:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -170,13 +187,13 @@ async def look(url: str) -> None:
                 for name in (PUBLIC_EXCHANGE, INTERNAL_EXCHANGE):
                     await channel.get_exchange(name)
         except _LOST as error:
-            message = f"RabbitMQ at {_place(url)}: no exchanges ({_reason(error)})"
+            message = f"RabbitMQ at {place}: no exchanges ({_reason(error)})"
             raise BusUnavailable(message) from None
     finally:
         await _close(connection)
 
 
-async def follow_public(url: str, inbox: Inbox, *, name: str = "api") -> None:
+async def follow_public(url: Secret, inbox: Inbox, *, name: str = "api") -> None:
     """Fill an inbox with what everybody may read, until cancelled; for a system of somebody else's.
 
     The envelopes are as `PublicFeed` has them: without what is private, and without metadata.
@@ -186,7 +203,7 @@ async def follow_public(url: str, inbox: Inbox, *, name: str = "api") -> None:
 
 
 async def follow(
-    url: str,
+    url: Secret,
     queue_prefix: str,
     inbox: Inbox,
     *,
@@ -214,7 +231,9 @@ def _measured(service: str, inbox: Inbox) -> "Iterator[None]":
         WAITING.remove(service)
 
 
-async def _follow(url: str, queue_prefix: str, inbox: Inbox, exchange: str, decode: Decode) -> None:
+async def _follow(
+    url: Secret, queue_prefix: str, inbox: Inbox, exchange: str, decode: Decode
+) -> None:
 
     def take(message: AbstractIncomingMessage) -> None:
         try:
@@ -227,22 +246,22 @@ async def _follow(url: str, queue_prefix: str, inbox: Inbox, exchange: str, deco
             inbox.put(log_epoch, _brought(entry, message.headers.get(TRACEPARENT)))
 
     pause = RETRY_FIRST_SECONDS
-    said = ""
+    lost = _lost()
     while True:
         try:
-            async with _consumer(url, exchange, queue_prefix, take) as closed:
+            async with _consumer(url, exchange, queue_prefix, take) as (closed, place):
                 inbox.set_connected(True)
-                log.info("following the bus", broker=_place(url))
-                pause, said = RETRY_FIRST_SECONDS, ""
+                inbox.trouble = None
+                log.info("following the bus", broker=place)
+                pause, lost = RETRY_FIRST_SECONDS, _lost()
                 await closed
                 reason = "connection closed"
         except BusUnavailable as failure:
             reason = str(failure)
         finally:
             inbox.set_connected(False)
-        if reason != said:
-            log.warning("bus lost, following the feed", reason=reason)
-            said = reason
+        inbox.trouble = reason
+        lost.say(reason)
         await asyncio.sleep(pause)
         pause = min(pause * 2, RETRY_LONGEST_SECONDS)
 
@@ -254,11 +273,15 @@ def _brought(entry: Entry, header: object) -> Entry:
     return replace(entry, metadata=replace(entry.metadata, traceparent=header))
 
 
+def _lost() -> Recurring:
+    return Recurring(log, "bus lost, following the feed", over="following the bus")
+
+
 @asynccontextmanager
 async def _consumer(
-    url: str, exchange: str, queue_prefix: str, take: Callable[[AbstractIncomingMessage], None]
-) -> "AsyncIterator[Awaitable[None]]":
-    connection = await _connect(url)
+    url: Secret, exchange: str, queue_prefix: str, take: Callable[[AbstractIncomingMessage], None]
+) -> "AsyncIterator[tuple[Awaitable[None], str]]":
+    connection, place = await _connect(url)
     closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def on_close(*_: object) -> None:
@@ -280,9 +303,9 @@ async def _consumer(
                 queue = await declare_own_queue(channel, queue_prefix, exchange)
                 await queue.consume(on_message, no_ack=True)
         except _LOST as error:
-            message = f"RabbitMQ at {_place(url)}: no queue ({_reason(error)})"
+            message = f"RabbitMQ at {place}: no queue ({_reason(error)})"
             raise BusUnavailable(message) from None
-        yield closed
+        yield closed, place
     finally:
         await _close(connection)
 
@@ -301,12 +324,30 @@ async def declare_own_queue(
     return queue
 
 
-async def _connect(url: str) -> AbstractConnection:
+async def _connect(url: Secret) -> tuple[AbstractConnection, str]:
+    """Return a connection, and where it leads. Raises BusUnavailable."""
+    named = "its URL"
     try:
-        return await aio_pika.connect(url, timeout=CONNECT_SECONDS)
+        address = url if isinstance(url, str) else url()
+    except ConfigurationError as error:
+        raise BusUnavailable(str(error)) from None
+    if not isinstance(url, str):
+        named = url.named
+    place = _place(address)
+    try:
+        return await aio_pika.connect(address, timeout=CONNECT_SECONDS), place
+    except ProbableAuthenticationError:
+        what = f"refuses user {_user(address)!r}: wrong password, or no such user; correct {named}"
+    except ProtocolSyntaxError:
+        # It closes what was not open yet, and the library does not read its reason.
+        what = (
+            f"refuses user {_user(address)!r}: no such virtual host, or no permissions there; "
+            f"grant them, or correct {named}"
+        )
     except (*_LOST, ValueError) as error:
-        message = f"RabbitMQ at {_place(url)} cannot be reached ({_reason(error)})"
-        raise BusUnavailable(message) from None
+        what = f"cannot be reached ({_reason(error)}); start it, or correct {named}"
+    message = f"RabbitMQ at {place} {what}"
+    raise BusUnavailable(message) from None
 
 
 async def _close(connection: AbstractConnection) -> None:
@@ -325,8 +366,32 @@ def _place(url: str) -> str:
         return "a URL that cannot be read (is its password percent-encoded?)"
 
 
+def _user(url: str) -> str:
+    return unquote(urlsplit(url).username or "guest")
+
+
 def _reason(error: BaseException) -> str:
-    if isinstance(error, ChannelNotFoundEntity):
-        # Whoever publishes declares them; subscribers need no right to.
-        return "the registry has not declared its exchanges yet"
+    match error:
+        case ChannelNotFoundEntity():
+            # Whoever publishes declares them; subscribers need no right to.
+            return "the registry has not declared its exchanges yet"
+        case ChannelPreconditionFailed():
+            return f"{_said(error)}; delete what somebody has declared otherwise"
+        case ChannelClosed() if "ACCESS_REFUSED" in str(error):
+            return f"{_said(error)}; grant the permission"
+        case TimeoutError():
+            return "no answer in time"
+        case OSError(args=(int(), str() as words, *_)) if "SSL" in words:
+            return f"TLS failed: {words}"
+        case OSError(args=(int() as number, *_)) if number in errno.errorcode:
+            return os.strerror(number)
+        case OSError(args=(int(), str() as words, *_)):
+            return words
     return type(error).__name__
+
+
+def _said(error: BaseException) -> str:
+    """Return the broker's words, which name users and exchanges and nothing secret."""
+    said = str(error.args[0]).partition(" - ")[2] if error.args else ""
+    # Of our queues each has a name of its own; what is wrong is the same with all of them.
+    return _OWN_NAME.sub(".*", said) or type(error).__name__

@@ -7,7 +7,7 @@ remedy. Secrets come from the environment or from files, never from `config.yml`
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from ipaddress import ip_network
@@ -71,21 +71,29 @@ class ConfigurationError(Exception):
     """The configuration cannot be used; the message names the setting and the remedy."""
 
 
+class FileUnreadable(ConfigurationError):
+    """A file that is named cannot be read; it may come late, and a service waits for it."""
+
+
 def secret(value: SecretStr | None, file: Path | None) -> str | None:
     """Return a secret given by the environment or, if not there, by a file.
 
-    Raises ConfigurationError when the file cannot be read.
+    Raises FileUnreadable, also when the file is empty.
     """
     if value is not None:
         return value.get_secret_value()
     if file is None:
         return None
     try:
-        return file.read_text(encoding="utf-8").strip()
+        found = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         message = f"secret file {file}: cannot be read ({reason}); check path and permissions"
-        raise ConfigurationError(message) from None
+        raise FileUnreadable(message) from None
+    if not found:
+        message = f"secret file {file}: is empty; write the secret into it"
+        raise FileUnreadable(message)
+    return found
 
 
 def parse_duration(value: object) -> object:
@@ -105,7 +113,7 @@ def parse_duration(value: object) -> object:
     raise ValueError(message)
 
 
-def _url(*schemes: str, example: str) -> AfterValidator:
+def _url(*schemes: str, example: str) -> Callable[[SecretStr], SecretStr]:
     """Return the check of a URL that may hold a password: by its scheme, and without saying it."""
 
     def check(url: SecretStr) -> SecretStr:
@@ -115,13 +123,13 @@ def _url(*schemes: str, example: str) -> AfterValidator:
             raise ValueError(message)
         return url
 
-    return AfterValidator(check)
+    return check
 
 
-PostgresUrl = Annotated[
-    SecretStr, _url("postgresql", "postgres", example="postgresql://host/database")
-]
-AmqpUrl = Annotated[SecretStr, _url("amqp", "amqps", example="amqp://host/")]
+_check_postgres_url = _url("postgresql", "postgres", example="postgresql://host/database")
+_check_amqp_url = _url("amqp", "amqps", example="amqp://host/")
+PostgresUrl = Annotated[SecretStr, AfterValidator(_check_postgres_url)]
+AmqpUrl = Annotated[SecretStr, AfterValidator(_check_amqp_url)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
 DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -227,6 +235,29 @@ class Bus(Section):
     url_file: Path | None = None
     confirm_window: int = Field(default=64, ge=1, le=10_000)
     publish_timeout: Duration = timedelta(seconds=10)
+
+
+def database_url(database: Database) -> str | None:
+    """Return the URL of a database, None when there is none. Raises ConfigurationError."""
+    return _secret_url(database.url, database.url_file, _check_postgres_url)
+
+
+def bus_url(bus: Bus) -> str | None:
+    """Return the URL of RabbitMQ, None when there is none. Raises ConfigurationError."""
+    return _secret_url(bus.url, bus.url_file, _check_amqp_url)
+
+
+def _secret_url(
+    value: SecretStr | None, file: Path | None, check: Callable[[SecretStr], SecretStr]
+) -> str | None:
+    found = secret(value, file)
+    if found is not None:
+        try:
+            check(SecretStr(found))
+        except ValueError as error:
+            message = f"secret file {file}: {error}"
+            raise ConfigurationError(message) from None
+    return found
 
 
 class Internal(Section):

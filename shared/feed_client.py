@@ -1,6 +1,6 @@
 """The registry's internal interface, as token service and notifier call it."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -8,11 +8,14 @@ from typing import Self, TypeVar
 import httpx
 import msgspec
 
-from shared import request_ids
+from shared import clock_check, request_ids
 from shared.clients import ClientRecord, SnapshotHead
+from shared.clock_check import ClockCheck
+from shared.config import ConfigurationError
 from shared.envelope import Page, decode_page
 from shared.failures import PermanentFailure, TransientFailure
 from shared.revocation import TokenRevocation
+from shared.secret_source import Secret
 from shared.tracing import traceparent
 from shared.trust import trusted
 from shared.usage import FirstUses, UsageReport
@@ -55,14 +58,33 @@ class Administrators(msgspec.Struct, frozen=True):
     administrators: tuple[str, ...]
 
 
+class _Credential(httpx.Auth):
+    """Presents the service credential as it is at this moment."""
+
+    def __init__(self, credential: Secret) -> None:
+        self._credential = credential
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        """Add the header. Raises RegistryRefused."""
+        credential = self._credential
+        try:
+            presented = credential if isinstance(credential, str) else credential()
+        except ConfigurationError as error:
+            raise RegistryRefused(str(error)) from None
+        request.headers["Authorization"] = f"Bearer {presented}"
+        yield request
+
+
 class FeedClient:
     """A connection to the registry. Every call raises RegistryUnavailable or RegistryRefused."""
 
-    def __init__(self, url: str, credential: str, *, page_size: int = 5000) -> None:
+    def __init__(self, url: str, credential: Secret, *, page_size: int = 5000) -> None:
         self._page_size = page_size
+        self._url = url
+        self.clock = ClockCheck(f"the registry at {url}")
         self._http = httpx.AsyncClient(
             base_url=url,
-            headers={"Authorization": f"Bearer {credential}"},
+            auth=_Credential(credential),
             verify=trusted(),
             timeout=ANSWER_SECONDS,
             # Proxies of the environment are for the outside world, not for our own services.
@@ -146,11 +168,12 @@ class FeedClient:
         await self._tell("/internal/revocations", told, refused=(400, 404, 413, 422))
 
     async def _tell(self, path: str, told: msgspec.Struct, *, refused: Collection[int]) -> None:
+        asked_at = clock_check.wall()
         try:
             response = await self._http.post(path, content=msgspec.json.encode(told))
         except httpx.HTTPError as error:
-            message = f"registry: no answer ({type(error).__name__})"
-            raise RegistryUnavailable(message) from None
+            raise self._unreached(error) from None
+        self.clock.compare_date(response.headers.get("date"), asked_at=asked_at)
         if response.status_code in refused:
             message = f"registry: answered with status {response.status_code}"
             raise ReportRefused(message)
@@ -176,13 +199,20 @@ class FeedClient:
         *,
         seconds: float = ANSWER_SECONDS,
     ) -> httpx.Response:
+        asked_at = clock_check.wall()
         try:
             response = await self._http.get(path, params=parameters, timeout=seconds)
         except httpx.HTTPError as error:
-            message = f"registry: no answer ({type(error).__name__})"
-            raise RegistryUnavailable(message) from None
+            raise self._unreached(error) from None
+        self.clock.compare_date(response.headers.get("date"), asked_at=asked_at)
         await _refuse(response)
         return response
+
+    def _unreached(self, error: httpx.HTTPError) -> RegistryUnavailable:
+        return RegistryUnavailable(
+            f"registry at {self._url}: no answer ({type(error).__name__}); "
+            "start it, or correct registry.internal_url"
+        )
 
 
 async def _carry(request: httpx.Request) -> None:

@@ -13,8 +13,10 @@ from urllib.parse import quote
 
 import asyncpg
 
-from shared.config import Database, secret
+from shared.config import ConfigurationError, Database, database_url
+from shared.database_words import why_not_connected
 from shared.logs import get_logger
+from shared.secret_source import SecretSource
 
 CONNECT_SECONDS = 5.0
 # How long to wait for one of a pool's connections. Longer than it takes to open one.
@@ -58,6 +60,12 @@ TRANSIENT_ERRORS = (
     asyncpg.ObjectNotInPrerequisiteStateError,
     # Of a server that has become a standby: the next connection may find the new primary.
     asyncpg.ReadOnlySQLTransactionError,
+    # Rights can be granted, and a schema migrated.
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
 )
 # These, and whatever else Postgres refuses, such as to write while it is a standby.
 POSTGRES_ERRORS = (*TRANSIENT_ERRORS, asyncpg.PostgresError)
@@ -83,6 +91,50 @@ class DatabaseError(Exception):
     """The database cannot be used; the message says what to do."""
 
 
+class NotConnected(OSError):
+    """No connection to Postgres; the message says why, and what to do.
+
+    `is_refused` when it was reached and does not want us, or there is nowhere to go: that does not
+    pass by itself.
+    """
+
+    def __init__(self, message: str, *, is_refused: bool) -> None:
+        super().__init__(message)
+        self.is_refused = is_refused
+
+
+class DatabaseUrl:
+    """Where a database is, read at each connect: the file of its URL may come late, and change.
+
+    `named` is what holds it: a file, or a setting.
+    """
+
+    def __init__(self, database: Database, var: Path, *, setting: str) -> None:
+        """Raise DatabaseError, which names the setting, when nothing says where it is."""
+        self.named = self._setting = setting
+        self.secret: SecretSource | None = None
+        self._database = database
+        self._var = var
+        if database.url is None and database.url_file is not None:
+            self.named = str(database.url_file)
+            self.secret = SecretSource(self._read, self.named, is_said=True)
+        else:
+            self._read()
+
+    def __call__(self) -> str:
+        """Return the URL. Raises NotConnected while it cannot be read."""
+        try:
+            return self._read() if self.secret is None else self.secret()
+        except (ConfigurationError, DatabaseError) as error:
+            raise NotConnected(str(error), is_refused=True) from None
+
+    def _read(self) -> str:
+        return dsn_of(self._database, self._var, setting=self._setting)
+
+
+Url = str | DatabaseUrl
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One step of a schema, from a file such as `0001_log.sql`."""
@@ -101,10 +153,13 @@ class Migration:
         return _BREAKS_PREVIOUS.search(self.sql) is not None
 
 
-async def connect(dsn: str, *, command_seconds: float = 30.0) -> Connection:
-    """Return a connection of its own, for session locks, LISTEN and the log's appends."""
-    connection: Connection = await asyncpg.connect(
-        dsn,
+async def connect(url: Url, *, command_seconds: float = 30.0) -> Connection:
+    """Return a connection of its own, for session locks, LISTEN and the log's appends.
+
+    Raises NotConnected.
+    """
+    connection: Connection = await _connect(
+        url,
         timeout=CONNECT_SECONDS,
         command_timeout=command_seconds,
         server_settings=SESSION_SETTINGS,
@@ -112,8 +167,18 @@ async def connect(dsn: str, *, command_seconds: float = 30.0) -> Connection:
     return connection
 
 
+async def _connect(url: Url, **given: Any) -> Any:
+    dsn, named = (url, "its URL") if isinstance(url, str) else (url(), url.named)
+    try:
+        return await asyncpg.connect(dsn, **given)
+    except (*POSTGRES_ERRORS, ValueError) as error:
+        is_refused = isinstance(error, (ValueError, asyncpg.InsufficientPrivilegeError))
+        is_refused |= not isinstance(error, TRANSIENT_ERRORS)
+        raise NotConnected(why_not_connected(error, dsn, named), is_refused=is_refused) from None
+
+
 async def create_pool(
-    dsn: str,
+    url: Url,
     *,
     size: int,
     command_seconds: float = 30.0,
@@ -121,12 +186,15 @@ async def create_pool(
 ) -> Pool:
     """Return a pool that opens connections when they are needed, also when Postgres is down now.
 
+    Whoever needs one gets NotConnected then.
+
     With `by_index` every statement is planned for its values, each time, and reads no table from
     end to end where an index helps.
     """
     planning = {"plan_cache_mode": "force_custom_plan", "enable_seqscan": "off"} if by_index else {}
     return await _BoundedPool(
-        dsn,
+        None,
+        connect=cast("Any", lambda _dsn, **given: _connect(url, **given)),
         min_size=0,
         max_size=size,
         max_queries=50_000,
@@ -206,8 +274,8 @@ async def migrate(connection: Connection, schema: str, steps: list[Migration]) -
     return applied
 
 
-async def require_migrated(source: Any, schema: str, steps: list[Migration]) -> None:
-    """Raise DatabaseError unless this code can work with the schema.
+async def require_migrated(source: Any, schema: str, steps: list[Migration]) -> int:
+    """Return how far the schema is. Raise DatabaseError unless this code can work with it.
 
     It can be newer: while an installation is upgraded, what still runs of the version before goes
     on, unless a step that it does not know says that it must not.
@@ -223,6 +291,36 @@ async def require_migrated(source: Any, schema: str, steps: list[Migration]) -> 
             f"database schema {schema!r} is at {done} of {len(steps)}: run `oauthapps migrate`"
         )
         raise DatabaseError(message)
+    return done
+
+
+async def require_rights(source: Any, schema: str) -> None:
+    """Raise DatabaseError unless we may read and write every table of a schema."""
+    lacking = await source.fetchrow(_LACKING, schema)
+    if lacking["tables"] is not None:
+        message = (
+            f"role {lacking['role']!r} may not read and write {lacking['tables']}: grant SELECT, "
+            f"INSERT, UPDATE and DELETE on all tables of schema {schema!r}"
+        )
+        raise DatabaseError(message)
+
+
+_LACKING = """
+SELECT current_user AS role, string_agg(l.name, ', ' ORDER BY l.name) AS tables
+  FROM (SELECT c.oid::regclass::text AS name
+          FROM pg_class c
+          JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = $1
+           AND c.relkind IN ('r', 'p')
+           -- Written by `oauthapps migrate` alone.
+           AND c.relname <> 'migrations'
+           AND NOT (    has_table_privilege(c.oid, 'SELECT')
+                    AND has_table_privilege(c.oid, 'INSERT')
+                    AND has_table_privilege(c.oid, 'UPDATE')
+                    AND has_table_privilege(c.oid, 'DELETE'))
+         ORDER BY 1
+         LIMIT 3) AS l
+"""
 
 
 async def _version(source: Any, schema: str) -> int:
@@ -248,20 +346,16 @@ async def _refuse_newer(source: Any, schema: str, steps: list[Migration]) -> Non
         raise DatabaseError(message)
 
 
-async def wait_until_reachable(dsn: str, *, seconds: float) -> None:
+async def wait_until_reachable(url: Url, *, seconds: float) -> None:
     """Wait for a server that is still starting. Raises DatabaseError when it does not come."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         try:
-            connection = await connect(dsn)
-        except TRANSIENT_ERRORS as error:
-            if asyncio.get_running_loop().time() > deadline:
-                message = f"Postgres cannot be reached ({type(error).__name__}); check its URL"
-                raise DatabaseError(message) from None
+            connection = await connect(url)
+        except NotConnected as error:
+            if error.is_refused or asyncio.get_running_loop().time() > deadline:
+                raise DatabaseError(str(error)) from None
             await asyncio.sleep(0.2)
-        except asyncpg.PostgresError as error:
-            message = f"Postgres refuses the connection: {error.args[0]}"
-            raise DatabaseError(message) from None
         else:
             await connection.close()
             return
@@ -270,9 +364,9 @@ async def wait_until_reachable(dsn: str, *, seconds: float) -> None:
 def dsn_of(database: Database, var: Path, *, setting: str) -> str:
     """Return the configured URL, else that of the server which `oauthapps up` runs under `var`.
 
-    Raises DatabaseError, which names the setting, when there is neither.
+    Raises DatabaseError, which names the setting, when there is neither, and ConfigurationError.
     """
-    url = secret(database.url, database.url_file)
+    url = database_url(database)
     if url is not None:
         return url
     running = running_dsn(var)
@@ -307,10 +401,10 @@ def running_dsn(var: Path) -> str | None:
     return f"postgresql://oauthapps@/oauthapps?host={quote(sockets)}&port={port}"
 
 
-async def migrate_database(dsn: str, schema: str, steps: list[Migration]) -> list[str]:
+async def migrate_database(url: Url, schema: str, steps: list[Migration]) -> list[str]:
     """Wait for the server if it is still starting, and bring a schema up to date; see `migrate`."""
-    await wait_until_reachable(dsn, seconds=START_SECONDS)
-    connection = await connect(dsn)
+    await wait_until_reachable(url, seconds=START_SECONDS)
+    connection = await connect(url)
     try:
         return await migrate(connection, schema, steps)
     finally:

@@ -4,9 +4,11 @@ import contextlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
-from shared.config import ConfigurationError
+from shared.config import ConfigurationError, Settings
+from shared.secret_source import SecretSource
 
 MINIMUM_LENGTH = 32
 
@@ -50,9 +52,28 @@ def load_or_create(path: Path) -> str:
     return load(path)
 
 
+def credential_source(settings: Settings) -> SecretSource:
+    """Return where the credential is read at each use."""
+    path = settings.in_var(settings.internal.credential_file)
+    return SecretSource(lambda: load(path), str(path))
+
+
 def is_presented(credential: str, authorization: str | None) -> bool:
     """Tell whether an `Authorization` header carries the credential, in constant time."""
     scheme, _, presented = (authorization or "").partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(
         presented.strip().encode(), credential.encode()
     )
+
+
+def bearers_of(credential: SecretSource) -> Callable[[str | None], bool]:
+    """Return what tells by an `Authorization` header whether a request is of one of ours."""
+
+    def is_ours(authorization: str | None) -> bool:
+        try:
+            return is_presented(credential(), authorization)
+        except ConfigurationError:
+            # Without it nobody can be.
+            return False
+
+    return is_ours

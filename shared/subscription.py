@@ -90,6 +90,8 @@ class Inbox:
         self._arrived: deque[tuple[str, Entry]] = deque(maxlen=capacity)
         self._wake = asyncio.Event()
         self.connected = False
+        # Why not, once that is known.
+        self.trouble: str | None = None
 
     def put(self, log_epoch: str, entry: Entry) -> None:
         """Take what the bus brought."""
@@ -174,8 +176,10 @@ class Subscription:
                     self._said_at = _now()
                 self.trouble = str(failure)
             except Exception as error:
-                log.exception("subscription failed")
-                self.trouble = f"unexpected {type(error).__name__}; see the log"
+                reason = f"unexpected {type(error).__name__}; see the log"
+                if self.trouble != reason:
+                    log.exception("subscription failed")
+                self.trouble = reason
             # Jitter: replicas that lost the registry together do not return together.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
             pause = min(pause * 2, self._settings.retry_longest.total_seconds())

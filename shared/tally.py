@@ -21,6 +21,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from shared.config import TALLY_VARIABLE
 from shared.logs import get_logger
+from shared.recurring import Recurring
 
 COUNTED, ALIVE, ENDED = ".counted", ".alive", "ended"
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -54,7 +55,9 @@ class Tally:
         self._folder = folder
         self._registry = registry
         self._name = f"{os.getpid()}-{uuid.uuid4().hex}"
-        self._trouble = ""
+        self._unkept = Recurring(
+            log, "what was counted cannot be kept", over="what was counted is kept again"
+        )
         # Not before it is locked may another one find it and take us for dead.
         with self._locked():
             # Locked as long as this process lives, and let go by whatever ends it.
@@ -73,9 +76,9 @@ class Tally:
         try:
             self._write(f"{self._name}{COUNTED}", _Kept(counts, gauges))
         except OSError as error:
-            if self._trouble != str(error):
-                self._trouble = str(error)
-                log.warning("what was counted cannot be kept", reason=error.strerror)
+            self._unkept.say(_why(self._folder, error))
+        else:
+            self._unkept.over()
         return found
 
     def collect(self) -> Iterator[Metric]:
@@ -182,13 +185,29 @@ def _with(family: Metric, sums: dict[Key, float], by_name: dict[str, list[Key]])
 def running() -> Tally | None:
     """Return the tally that this process is part of; None where it is the only one."""
     folder = os.environ.get(TALLY_VARIABLE)
-    return None if folder is None else Tally(Path(folder))
+    if folder is None:
+        return None
+    try:
+        return Tally(Path(folder))
+    except OSError as error:
+        log.warning("this process counts for itself alone", reason=_why(Path(folder), error))
+        return None
+
+
+def _why(folder: Path, error: OSError) -> str:
+    return f"{folder}: {error.strerror}; make room"
 
 
 @contextmanager
 def for_workers() -> Iterator[None]:
     """Let the processes that are started within the block count together."""
-    with TemporaryDirectory(prefix="oauthapps-", ignore_cleanup_errors=True) as folder:
+    try:
+        made = TemporaryDirectory(prefix="oauthapps-", ignore_cleanup_errors=True)
+    except OSError as error:
+        log.warning("workers count for themselves alone", reason=error.strerror)
+        yield
+        return
+    with made as folder:
         os.environ[TALLY_VARIABLE] = folder
         try:
             yield

@@ -13,6 +13,7 @@ from typing import Any, Self
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from shared.logs import get_logger
+from shared.recurring import Recurring
 
 log = get_logger(__name__)
 
@@ -33,6 +34,8 @@ class MailCatcher:
         self._numbers = count(1)
         self._sessions: set[_Conversation] = set()
         self._server: asyncio.Server | None = None
+        # The notifier sends each of them again until it can be.
+        self._unkept = Recurring(log, "mail not kept", over="mail is kept again")
 
     async def __aenter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -60,8 +63,9 @@ class MailCatcher:
             # In a thread: the services share this loop, and a disk may take its time.
             await asyncio.to_thread(self._keep, envelope)
         except OSError as error:
-            log.warning("mail not kept", reason=error.strerror)
+            self._unkept.say(f"{self._folder}: {error.strerror}")
             return "451 4.3.0 cannot keep the mail just now"
+        self._unkept.over()
         return "250 2.0.0 kept"
 
     def _keep(self, envelope: Any) -> None:

@@ -19,35 +19,30 @@ from services.notifier.recipients import Recipients
 from services.notifier.reminders import Reminders
 from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
-from services.notifier.smtp_access import access_of
+from services.notifier.smtp_access import access_of, unread
 from services.notifier.undecodable import UndecodableEvents
-from shared.config import Settings, load, secret
+from shared.config import FileUnreadable, Settings, load
+from shared.database_check import DatabaseCheck
 from shared.exporting import tracing_of
 from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import Check, NotReady
-from shared.logs import configure
+from shared.logs import configure, get_logger
 from shared.metrics import observing
 from shared.pool_readings import PoolGauges
-from shared.postgres import (
-    POSTGRES_ERRORS,
-    DatabaseError,
-    Pool,
-    create_pool,
-    dsn_of,
-    migrations_in,
-    require_migrated,
-)
+from shared.postgres import DatabaseUrl, create_pool, migrations_in
 from shared.pruning import prune_forever
 from shared.resource_server import BearerVerifier, Possession
+from shared.secret_source import bus_source, trouble_of
 from shared.secure_headers import Service
-from shared.service_credential import load as load_credential
+from shared.service_credential import credential_source
 from shared.subscription import Subscription
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 from shared.withdrawals import Withdrawals
 
 SCHEMA = "notifier"
 MIGRATIONS = migrations_in(files("services.notifier") / "migrations")
+log = get_logger(__name__)
 PRUNE_ROWS, PRUNE_SECONDS = 1000, 60.0
 DATABASE_SETTING = "OAUTHAPPS_NOTIFIER__DATABASE__URL"
 POOL = PoolGauges(
@@ -60,13 +55,17 @@ def create_app(settings: Settings) -> Starlette:
 
     Raises ConfigurationError, DatabaseError or CannotRender before anything is opened.
     """
-    dsn = dsn_of(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
-    amqp_url = secret(settings.bus.url, settings.bus.url_file)
-    credential = load_credential(settings.in_var(settings.internal.credential_file))
+    dsn = DatabaseUrl(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
+    bus = bus_source(settings.bus)
+    credential = credential_source(settings)
     tracing = tracing_of(settings, "notifier")
     in_force = InForce(settings)
     # The senders read them for themselves; here what is missing can still be told at once.
-    access_of(settings.notifier.smtp)
+    smtp = settings.notifier.smtp
+    try:
+        access_of(smtp)
+    except FileUnreadable as error:
+        log.warning("mail has to wait", reason=str(error))
     Outgoing(settings.notifier)
 
     @asynccontextmanager
@@ -139,17 +138,22 @@ def create_app(settings: Settings) -> Starlette:
                 on_recorded=senders.wake,
                 tracing=tracing,
             )
-            intake = Intake(dsn, recorder, feed, settings.subscription, amqp_url=amqp_url)
+            intake = Intake(dsn, recorder, feed, settings.subscription, bus=bus)
+            database = DatabaseCheck(pool, SCHEMA, MIGRATIONS)
             checks: dict[str, Check] = {
-                "database": lambda: _check_database(pool),
+                "database": database,
                 "subscription": lambda: _check_subscription(intake),
             }
             # Deliveries wait in the database for as long as the mail server is away, and rules that
             # were good stay in force while newer ones are refused: to be unready would help nobody.
             told = {
-                "smtp": lambda: senders.smtp_trouble,
+                "secrets": lambda: trouble_of(dsn.secret, bus, credential),
+                "clock": lambda: database.clock.trouble or feed.clock.trouble,
+                "smtp": lambda: unread(smtp) or senders.smtp_trouble,
                 "rules": lambda: in_force.trouble,
             }
+            if bus is not None:
+                told["bus"] = lambda: intake.bus_trouble
             api = api_routes(
                 NotificationsApi(deliveries, senders.wake),
                 verifier=verifier,
@@ -168,6 +172,7 @@ def create_app(settings: Settings) -> Starlette:
             )
             await stack.enter_async_context(
                 background(
+                    database.watch(),
                     intake.run(),
                     senders.run(),
                     first_uses.watch(),
@@ -199,16 +204,6 @@ def from_environment() -> Starlette:
     configure(settings.logs, "notifier")
     settle()
     return create_app(settings)
-
-
-async def _check_database(pool: Pool) -> None:
-    try:
-        await require_migrated(pool, SCHEMA, MIGRATIONS)
-    except DatabaseError as error:
-        raise NotReady(str(error)) from None
-    except POSTGRES_ERRORS as error:
-        message = f"Postgres does not answer ({type(error).__name__})"
-        raise NotReady(message) from None
 
 
 async def _check_subscription(intake: Intake) -> None:

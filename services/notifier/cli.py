@@ -16,14 +16,15 @@ from services.notifier.trial import send_sample
 from services.notifier.undecodable import UndecodableEvents
 from shared.config import Settings, with_port
 from shared.console import fail, show, show_one
+from shared.database_words import reason_of
 from shared.failures import PermanentFailure, TransientFailure
 from shared.moments import parse_moment
 from shared.postgres import (
     POSTGRES_ERRORS,
     DatabaseError,
+    DatabaseUrl,
     Pool,
     create_pool,
-    dsn_of,
     require_migrated,
 )
 from shared.server import bind, run
@@ -207,7 +208,7 @@ def _on_pool(
     settings: Settings = context.obj
 
     async def with_pool() -> T:
-        dsn = dsn_of(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
+        dsn = DatabaseUrl(settings.notifier.database, settings.var, setting=DATABASE_SETTING)
         pool = await create_pool(dsn, size=2)
         try:
             await require_migrated(pool, SCHEMA, MIGRATIONS)
@@ -220,5 +221,4 @@ def _on_pool(
     except (DatabaseError, LookupError) as error:
         fail(f"{error}{remedy}")
     except POSTGRES_ERRORS as error:
-        reason = f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}"
-        fail(f"{reason}{remedy}")
+        fail(f"{reason_of(error)}{remedy}")

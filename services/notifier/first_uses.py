@@ -11,6 +11,7 @@ from typing import Protocol
 
 from services.notifier.deliveries import Deliveries
 from services.notifier.domain import FirstUseFromAddress, Occurrence, Rule, notifications_for
+from shared.database_words import reason_of
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS, Pool, acquired
@@ -62,7 +63,7 @@ class FirstUses:
             except TransientFailure as failure:
                 reason = str(failure)
             except POSTGRES_ERRORS as error:
-                reason = f"the notifier's database does not answer ({type(error).__name__})"
+                reason = reason_of(error)
             if reason and reason != said:
                 log.info("first uses not read, will be later", reason=reason)
             said = reason

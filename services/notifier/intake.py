@@ -15,10 +15,13 @@ from services.notifier.reminders import Reminders
 from services.notifier.undecodable import UndecodableEvents
 from shared.bus import follow
 from shared.config import Subscription as SubscriptionSettings
+from shared.database_words import reason_of
 from shared.envelope import Envelope, Undecodable, UndecodableEvent
 from shared.failures import TransientFailure
+from shared.interruptions import Interruptions
 from shared.logs import debug_each, get_logger
-from shared.postgres import POSTGRES_ERRORS, Connection, connect
+from shared.postgres import POSTGRES_ERRORS, Connection, Url, connect
+from shared.secret_source import Secret
 from shared.subscription import BEGINNING, Cursor, Feed, Inbox, Subscription
 from shared.tracing import OFF, Tracing
 from shared.web import background
@@ -211,8 +214,7 @@ async def _stored(work: Awaitable[T]) -> T:
     try:
         return await work
     except POSTGRES_ERRORS as error:
-        message = f"the notifier's database does not answer ({type(error).__name__})"
-        raise DeliveriesUnavailable(message) from None
+        raise DeliveriesUnavailable(reason_of(error)) from None
 
 
 class Intake:
@@ -220,28 +222,34 @@ class Intake:
 
     def __init__(
         self,
-        dsn: str,
+        dsn: Url,
         recorder: Recorder,
         feed: Feed,
         settings: SubscriptionSettings,
         *,
-        amqp_url: str | None,
+        bus: Secret | None,
     ) -> None:
         self._dsn = dsn
         self._recorder = recorder
         self._feed = feed
         self._settings = settings
-        self._amqp_url = amqp_url
+        self._bus = bus
         self._subscription: Subscription | None = None
+        self._inbox: Inbox | None = None
 
     @property
     def trouble(self) -> str | None:
         """Why the log cannot be followed now; None while another process does."""
         return None if self._subscription is None else self._subscription.trouble
 
+    @property
+    def bus_trouble(self) -> str | None:
+        """Why RabbitMQ does not tell us of events; the feed does meanwhile."""
+        return None if self._inbox is None else self._inbox.trouble
+
     async def run(self) -> None:
         """Wait to be elected, then follow the log; when the lock is lost, stand again."""
-        said = ""
+        interrupted = Interruptions(log, "intake interrupted", over="intake goes on")
         while True:
             try:
                 # Session locks need a connection of their own, which no pool hands around.
@@ -249,27 +257,24 @@ class Intake:
                 try:
                     while not await connection.fetchval(_TRY_LOCK, INTAKE_LOCK):  # noqa: ASYNC110 - a lock tells nobody that it is free
                         await asyncio.sleep(ELECTION_SECONDS)
-                    said = ""
+                    interrupted.over()
                     await self._follow_while_locked(connection)
                 finally:
                     connection.terminate()
             except POSTGRES_ERRORS as error:
-                reason = type(error).__name__
-            if reason != said:
-                log.warning("intake interrupted: its database does not answer", reason=reason)
-                said = reason
+                interrupted.note(error)
             await asyncio.sleep(ELECTION_SECONDS)
 
     async def _follow_while_locked(self, connection: Connection) -> None:
         log.info("this process takes events in")
-        inbox = None if self._amqp_url is None else Inbox()
+        inbox = None if self._bus is None else Inbox()
         subscription = Subscription(
             self._recorder, self._feed, self._settings, inbox=inbox, park=self._recorder.park
         )
         jobs: list[Awaitable[None]] = [subscription.run()]
-        if self._amqp_url is not None and inbox is not None:
-            jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox, service="notifier"))
-        self._subscription = subscription
+        if self._bus is not None and inbox is not None:
+            jobs.append(follow(self._bus, QUEUE_PREFIX, inbox, service="notifier"))
+        self._subscription, self._inbox = subscription, inbox
         try:
             async with background(*jobs):
                 while True:
@@ -278,4 +283,4 @@ class Intake:
                     # repeated event is recorded once.
                     await connection.execute("SELECT 1")
         finally:
-            self._subscription = None
+            self._subscription = self._inbox = None

@@ -18,6 +18,8 @@ from services.notifier.outgoing import Outgoing
 from services.notifier.rendering import Renderer
 from services.notifier.smtp import Mailer
 from shared.config import Notifier as Settings
+from shared.database_words import reason_of
+from shared.interruptions import Interruptions
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS
 from shared.tracing import OFF, Tracing, note
@@ -139,6 +141,7 @@ class Sender:
         self._may_hold = False
         # An outcome that the database does not know yet: its delivery must not be let go.
         self._unnoted = False
+        self._interrupted = Interruptions(log, "sender interrupted", over="sender goes on")
 
     async def run(self) -> None:
         """Send until cancelled; then leave nothing claimed that was not handed over."""
@@ -171,9 +174,10 @@ class Sender:
                 claim = await self._deliveries.claim(self._owner, self._lease)
             self._may_hold = False
         except POSTGRES_ERRORS as error:
-            log.warning("sender: database does not answer", reason=type(error).__name__)
+            self._interrupted.note(error)
             await asyncio.sleep(DATABASE_PAUSE_SECONDS)
             return None
+        self._interrupted.over()
         return claim
 
     async def _finish(self, claim: Claim) -> Claim | None:
@@ -183,7 +187,7 @@ class Sender:
             try:
                 return await self._handle(claim)
             except POSTGRES_ERRORS as error:
-                log.warning("sender: database does not answer", reason=type(error).__name__)
+                self._interrupted.note(error)
             except Exception:
                 # One delivery that surprises us must not end the sending of all others.
                 log.exception("sender failed")
@@ -294,7 +298,7 @@ class Sender:
                     await self._deliveries.let_go(self._owner)
         except POSTGRES_ERRORS as error:
             # Then the lease runs out, and somebody else takes over.
-            log.warning("sender: a delivery was not given back", reason=type(error).__name__)
+            log.info("sender: a delivery was not given back", reason=reason_of(error))
 
 
 def _now() -> float:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import aiosmtplib
 import aiosmtplib.protocol
 
-from services.notifier.smtp_access import Access, Login, access_of
-from shared.config import Smtp
+from services.notifier.smtp_access import Login, access_of
+from shared.config import ConfigurationError, Smtp
 from shared.failures import PermanentFailure, TransientFailure
 
 QUIT_SECONDS = 0.5
@@ -47,12 +47,11 @@ class Mailer:
     """One connection, used for one mail after the other and thrown away on any error.
 
     `in_doubt` stays true when a call was cancelled between the final dot and the answer: then
-    nobody knows whether the mail was taken. Raises ConfigurationError.
+    nobody knows whether the mail was taken. Login and certificates are read for each connection.
     """
 
     def __init__(self, settings: Smtp) -> None:
         self._settings = settings
-        self._access: Access = access_of(settings)
         self._client: aiosmtplib.SMTP | None = None
         self.in_doubt = False
 
@@ -96,6 +95,10 @@ class Mailer:
 
     async def _connected(self) -> aiosmtplib.SMTP:
         settings = self._settings
+        try:
+            access = access_of(settings)
+        except ConfigurationError as error:
+            raise MailServerUnavailable(str(error)) from None
         client = aiosmtplib.SMTP(
             hostname=settings.host,
             port=settings.port,
@@ -103,10 +106,10 @@ class Mailer:
             use_tls=settings.tls == "tls",
             # Below, so that a server without it can be told from one that is away.
             start_tls=False,
-            tls_context=self._access.tls,
+            tls_context=access.tls,
         )
         self._client = client
-        login = self._access.login
+        login = access.login
         try:
             await client.connect()
             if settings.tls == "starttls":

@@ -5,7 +5,7 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.config import ConfigurationError, Smtp, secret
+from shared.config import ConfigurationError, FileUnreadable, Smtp, secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Access:
 
 
 def access_of(settings: Smtp) -> Access:
-    """Read what the settings name. Raises ConfigurationError."""
+    """Read what the settings name. Raises ConfigurationError, FileUnreadable among them."""
     tls = None if settings.tls == "none" else _trusting(settings.ca_file)
     return Access(_login_of(settings), tls)
 
@@ -66,4 +66,15 @@ def _trusting(authority: Path | None) -> ssl.SSLContext:
             f"notifier.smtp.ca_file {authority}: cannot be used ({reason}); "
             "name a PEM file, or null for the system's authorities"
         )
-        raise ConfigurationError(message) from None
+        raise FileUnreadable(message) from None
+
+
+def unread(settings: Smtp) -> str | None:
+    """Return which file cannot be read at the moment and why, None when all can."""
+    try:
+        _login_of(settings)
+        if settings.tls != "none" and settings.ca_file is not None:
+            _trusting(settings.ca_file)
+    except FileUnreadable as error:
+        return str(error)
+    return None

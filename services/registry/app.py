@@ -31,6 +31,7 @@ from services.registry.name_search import tidy
 from services.registry.operations import routes_of
 from services.registry.organization_names import copy_names_forever
 from services.registry.organizations_rest import OrganizationsApi
+from services.registry.pages.provider import Provider
 from services.registry.pages.routes import page_routes, provider_of
 from services.registry.pages.sessions import Sessions
 from services.registry.pages.site import Site, reads_pages
@@ -46,26 +47,20 @@ from services.registry.users_rest import UsersApi
 from services.registry.views import ApplicationViews
 from services.registry.withdrawal import watch
 from shared.bus import open_publisher
-from shared.config import Settings, load, secret
+from shared.clock_check import ClockCheck
+from shared.config import Settings, load
 from shared.cors import allow_origins
+from shared.database_check import DatabaseCheck
 from shared.exporting import tracing_of
 from shared.garbage import settle
-from shared.health import NotReady
 from shared.logs import configure
 from shared.metrics import observing
 from shared.pool_readings import PoolGauges
-from shared.postgres import (
-    TRANSIENT_ERRORS,
-    DatabaseError,
-    Pool,
-    create_pool,
-    dsn_of,
-    require_migrated,
-)
+from shared.postgres import DatabaseUrl, create_pool
 from shared.resource_server import BearerVerifier, Possession
+from shared.secret_source import SecretSource, bus_source, trouble_of
 from shared.secure_headers import Service
-from shared.service_credential import is_presented
-from shared.service_credential import load as load_credential
+from shared.service_credential import bearers_of, credential_source
 from shared.tracing import Tracing
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
@@ -76,9 +71,9 @@ POOL = PoolGauges(
 
 def create_app(settings: Settings) -> Starlette:
     """Return the application. Raises ConfigurationError, DatabaseError; nothing is open then."""
-    dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
-    amqp_url = secret(settings.bus.url, settings.bus.url_file)
-    credential = load_credential(settings.in_var(settings.internal.credential_file))
+    dsn = DatabaseUrl(settings.registry.database, settings.var, setting=DATABASE_SETTING)
+    bus = bus_source(settings.bus)
+    credential = credential_source(settings)
     tracing = tracing_of(settings, "registry")
     provider = provider_of(settings)
     stopping = asyncio.Event()
@@ -167,14 +162,15 @@ def create_app(settings: Settings) -> Starlette:
             internal = InternalApi(
                 credential, pool=pool, feed=feed, store=store, directory=directory, usage=usage
             )
-            checks = {"database": lambda: _check_database(pool)}
-            relay = None if amqp_url is None else _relay(settings, amqp_url, dsn, feed, tracing)
+            database = DatabaseCheck(pool, SCHEMA, MIGRATIONS)
+            relay = None if bus is None else _relay(settings, bus, dsn, feed, tracing)
             sessions = Sessions(
                 pool,
                 idle=settings.registry.sessions.idle,
                 longest=settings.registry.sessions.longest,
             )
             jobs = [
+                database.watch(),
                 listen(dsn, wakeup),
                 watch(store, views),
                 tidy(pool),
@@ -186,7 +182,11 @@ def create_app(settings: Settings) -> Starlette:
             ]
             app.router.routes.extend(
                 [
-                    *health_routes("registry", checks, told=_told_of(relay)),
+                    *health_routes(
+                        "registry",
+                        {"database": database},
+                        told=_told_of(database.clock, relay, provider, dsn.secret, bus, credential),
+                    ),
                     *document_routes(settings, operations),
                     *routes_of(operations, edge),
                     *internal.routes,
@@ -220,7 +220,7 @@ def create_app(settings: Settings) -> Starlette:
     app = Service(
         settings.public_url,
         tracing=tracing,
-        is_ours=lambda authorization: is_presented(credential, authorization),
+        is_ours=bearers_of(credential),
         lifespan=lifespan,
         exception_handlers=handlers,
     )
@@ -234,12 +234,14 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
-def _relay(settings: Settings, amqp_url: str, dsn: str, feed: Feed, tracing: Tracing) -> Relay:
+def _relay(
+    settings: Settings, bus: SecretSource, dsn: DatabaseUrl, feed: Feed, tracing: Tracing
+) -> Relay:
     return Relay(
         dsn,
         feed,
         lambda: open_publisher(
-            amqp_url,
+            bus,
             source=settings.public_url,
             timeout_seconds=settings.bus.publish_timeout.total_seconds(),
         ),
@@ -248,9 +250,23 @@ def _relay(settings: Settings, amqp_url: str, dsn: str, feed: Feed, tracing: Tra
     )
 
 
-def _told_of(relay: Relay | None) -> dict[str, Callable[[], str | None]]:
-    """Return what makes nobody unready: events wait in the log for as long as RabbitMQ is away."""
-    return {} if relay is None else {"relay": lambda: relay.trouble}
+def _told_of(
+    clock: ClockCheck,
+    relay: Relay | None,
+    provider: Provider | None,
+    *secrets: SecretSource | None,
+) -> dict[str, Callable[[], str | None]]:
+    """Return what makes nobody unready.
+
+    A secret that was read is kept, and events wait in the log for as long as RabbitMQ is away.
+    """
+    told: dict[str, Callable[[], str | None]] = {
+        "secrets": lambda: trouble_of(*secrets, None if provider is None else provider.secret),
+        "clock": lambda: clock.trouble,
+    }
+    if relay is not None:
+        told["relay"] = lambda: relay.trouble
+    return told
 
 
 def from_environment() -> Starlette:
@@ -266,12 +282,3 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if site is not None and isinstance(error, HTTPException) and reads_pages(request):
         return await site.nothing(request, error)
     return await PROBLEM_HANDLERS[HTTPException](request, error)
-
-
-async def _check_database(pool: Pool) -> None:
-    try:
-        await require_migrated(pool, SCHEMA, MIGRATIONS)
-    except DatabaseError as error:
-        raise NotReady(str(error)) from None
-    except TRANSIENT_ERRORS as error:
-        raise NotReady(f"Postgres does not answer ({type(error).__name__})") from None

@@ -25,13 +25,14 @@ from services.registry.usage import UsageRecords
 from services.registry.views import ApplicationViews
 from shared.config import Settings
 from shared.console import fail
+from shared.database_words import reason_of
 from shared.failures import TransientFailure
 from shared.postgres import (
     TRANSIENT_ERRORS,
     DatabaseError,
+    DatabaseUrl,
     Pool,
     create_pool,
-    dsn_of,
     require_migrated,
 )
 
@@ -74,7 +75,7 @@ class Desk:
 @asynccontextmanager
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     """Open the registry's database. Raises DatabaseError with the remedy."""
-    dsn = dsn_of(settings.registry.database, settings.var, setting=DATABASE_SETTING)
+    dsn = DatabaseUrl(settings.registry.database, settings.var, setting=DATABASE_SETTING)
     pool = await create_pool(dsn, size=2, by_index=True)
     try:
         await require_migrated(pool, SCHEMA, MIGRATIONS)
@@ -108,7 +109,6 @@ def run_at_desk(
     except DatabaseError as error:
         fail(f"{error}{remedy}")
     except TRANSIENT_ERRORS as error:
-        reason = f"the database does not answer ({type(error).__name__}); check {DATABASE_SETTING}"
-        fail(f"{reason}{remedy}")
+        fail(f"{reason_of(error)}{remedy}")
     except (RegistryError, TransientFailure) as error:
         fail(f"{sentence_of(error)}{remedy}")

@@ -21,11 +21,13 @@ from prometheus_client import Counter, Histogram
 from services.registry import projection
 from services.registry.domain import RegistryError
 from services.registry.ports import Append, WrongExpectedVersion
+from shared.database_words import reason_of
 from shared.envelope import Envelope, Metadata, as_of_today, decode_event
 from shared.events import NO_PRIVATE_DATA, Event
 from shared.failures import TransientFailure
 from shared.logs import get_logger
-from shared.postgres import POSTGRES_ERRORS, TRANSIENT_ERRORS, Connection, Pool, connect
+from shared.postgres import POSTGRES_ERRORS, TRANSIENT_ERRORS, Connection, Pool, Url, connect
+from shared.recurring import Recurring
 from shared.tasks import end
 from shared.tracing import part, traceparent
 from shared.upcasters import version_of
@@ -95,7 +97,7 @@ class EventStore:
 
     def __init__(
         self,
-        dsn: str,
+        dsn: Url,
         pool: Pool,
         *,
         batch_commands: int = 200,
@@ -110,6 +112,7 @@ class EventStore:
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._connection: Connection | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._failing = Recurring(log, "append failed", over="appends are stored again")
 
     async def __aenter__(self) -> Self:
         self._writer = asyncio.create_task(self._write_forever())
@@ -213,9 +216,10 @@ class EventStore:
             await self._resolve(batch)
         except TRANSIENT_ERRORS as error:
             await self._disconnect()
-            log.warning("append failed", reason=type(error).__name__, commands=len(batch))
+            reason = reason_of(error)
+            self._failing.say(reason, commands=len(batch))
             for one in batch:
-                _refuse(one, StoreUnavailable(f"Postgres: {type(error).__name__}"))
+                _refuse(one, StoreUnavailable(reason))
         except Exception as error:
             await self._disconnect()
             if len(batch) > 1:
@@ -241,6 +245,7 @@ class EventStore:
                 _refuse(waiting, result)
             elif not waiting.done.done():
                 waiting.done.set_result(result)
+        self._failing.over()
         BATCH.observe(len(batch))
         if accepted:
             for envelope in accepted:

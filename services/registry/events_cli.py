@@ -10,10 +10,11 @@ from services.registry.rebuild import Rebuild, rebuild
 from services.registry.republication import republish
 from services.registry.verification import Verification, verify
 from shared.bus import open_publisher
-from shared.config import Settings, secret
+from shared.config import Settings
 from shared.console import fail, progress, show, show_one
 from shared.envelope import to_cloudevent
 from shared.queries import LOG_LIMIT
+from shared.secret_source import bus_source
 
 events = typer.Typer(help="The log.")
 
@@ -95,8 +96,8 @@ def republish_events(
         message = "must not be less than --from"
         raise typer.BadParameter(message, param_hint="--to")
     settings: Settings = context.obj
-    amqp_url = secret(settings.bus.url, settings.bus.url_file)
-    if amqp_url is None:
+    bus = bus_source(settings.bus)
+    if bus is None:
         fail("no RabbitMQ is configured: set OAUTHAPPS_BUS__URL or bus.url_file")
 
     async def work(desk: Desk) -> int:
@@ -105,7 +106,7 @@ def republish_events(
             return await republish(
                 desk.feed,
                 lambda: open_publisher(
-                    amqp_url,
+                    bus,
                     source=settings.public_url,
                     timeout_seconds=settings.bus.publish_timeout.total_seconds(),
                 ),

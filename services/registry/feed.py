@@ -11,10 +11,11 @@ import asyncpg
 
 from services.registry.event_store import CHANNEL
 from shared.clients import SnapshotHead
+from shared.database_words import reason_of
 from shared.envelope import Page, decode_page, encode_json
 from shared.feed_client import SNAPSHOT_END
 from shared.logs import get_logger
-from shared.postgres import POSTGRES_ERRORS, Pool, connect
+from shared.postgres import POSTGRES_ERRORS, Pool, Url, connect
 
 # Without a wake-up (a LISTEN connection can die in silence) new events are seen this late at worst.
 POLL_SECONDS = 1.0
@@ -110,7 +111,7 @@ class Feed:
             await self._wakeup.wait(coming, min(left, POLL_SECONDS), stopping=self._stopping)
 
 
-async def listen(dsn: str, wakeup: Callable[[], None]) -> None:
+async def listen(dsn: Url, wakeup: Callable[[], None]) -> None:
     """Wake long polls when another process has appended, until cancelled."""
     while True:
         try:
@@ -126,7 +127,7 @@ async def listen(dsn: str, wakeup: Callable[[], None]) -> None:
                 # Found dead here rather than never.
                 await connection.execute("SELECT 1")
         except POSTGRES_ERRORS as error:
-            log.warning("wake-up connection lost", reason=type(error).__name__)
+            log.info("wake-up connection lost", reason=reason_of(error))
         finally:
             connection.terminate()
 

@@ -29,9 +29,11 @@ from services.registry.keyed_requests import (
 from services.registry.operations import Operation
 from services.registry.recovery import AlreadyDone, Recovery
 from services.registry.refusals import try_again
+from shared.config import ConfigurationError
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS
 from shared.problem import Problem
+from shared.secret_source import SecretSource
 from shared.web import read_body
 
 # Less than kept_answers.LEASE, so that two never work on one request.
@@ -65,7 +67,7 @@ class Idempotency:
     """Does each keyed POST once; those without a key pass."""
 
     def __init__(
-        self, credential: str, *, answers: KeptAnswers, recovery: Recovery, body_limit: int
+        self, credential: SecretSource, *, answers: KeptAnswers, recovery: Recovery, body_limit: int
     ) -> None:
         self._credential = credential
         self._answers = answers
@@ -83,7 +85,7 @@ class Idempotency:
             return await operation.handler(request)
         body = await read_body(request, limit=self._body_limit)
         keyed = KeyedRequest.of(
-            self._credential,
+            self._current_credential(),
             (caller.token.client_id, caller.user.id),
             key,
             fingerprint_of(
@@ -115,6 +117,13 @@ class Idempotency:
                     f"This {HEADER} came with another request before. Use a new key for each "
                     "request, and the same one only to send that request again.",
                 )
+
+    def _current_credential(self) -> str:
+        """Return what keys and answers are sealed with. Raises Problem 503."""
+        try:
+            return self._credential()
+        except ConfigurationError:
+            raise try_again(f"No {HEADER} can be taken at the moment.") from None
 
     async def _work(self, operation: Operation, request: Request, attempt: _Attempt) -> Response:
         """Do it, and leave the record as the next retry should find it."""

@@ -17,10 +17,12 @@ from services.registry.feed import Feed, snapshot
 from services.registry.handlers import Context, change_application
 from services.registry.usage import UsageRecords
 from shared import request_ids
+from shared.config import ConfigurationError
 from shared.feed_client import MOST_RECIPIENTS, Administrators
 from shared.postgres import Pool
 from shared.problem import FieldError, Problem
 from shared.revocation import TokenRevocation
+from shared.secret_source import SecretSource
 from shared.security_log import path_of, security
 from shared.service_credential import is_presented
 from shared.usage import FirstUses, UsageReport
@@ -37,7 +39,7 @@ class InternalApi:
 
     def __init__(
         self,
-        credential: str,
+        credential: SecretSource,
         *,
         pool: Pool,
         feed: Feed,
@@ -160,7 +162,11 @@ class InternalApi:
         return json_response({"revoked": True})
 
     def _authenticate(self, request: Request) -> None:
-        if not is_presented(self._credential, request.headers.get("authorization")):
+        try:
+            credential = self._credential()
+        except ConfigurationError:
+            raise Problem(503, "No service can be recognised at the moment.") from None
+        if not is_presented(credential, request.headers.get("authorization")):
             security.warning("service credential refused", path=path_of(request.url.path))
             raise Problem(
                 401,

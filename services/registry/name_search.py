@@ -9,6 +9,7 @@ import asyncio
 import unicodedata
 from itertools import islice
 
+from shared.interruptions import Interruptions
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS, Pool
 
@@ -62,13 +63,16 @@ def _quoted(part: str) -> str:
 
 async def tidy(pool: Pool) -> None:
     """Sort what appends left pending into the index, again and again, until cancelled."""
+    # Nothing is lost: searches read the pending entries too, only more slowly.
+    untidied = Interruptions(log, "search index not tidied", over="search index tidied again")
     while True:
         await asyncio.sleep(TIDY_SECONDS)
         try:
             await pool.execute(_TIDY)
         except POSTGRES_ERRORS as error:
-            # Nothing is lost: searches read the pending entries too, only more slowly.
-            log.warning("search index not tidied", reason=type(error).__name__)
+            untidied.note(error)
+        else:
+            untidied.over()
 
 
 _TIDY = "SELECT registry.tidy_names()"

@@ -7,6 +7,7 @@ import asyncio
 import uuid
 
 from services.registry.event_store import LOCK_LOG_TO_WRITE
+from shared.interruptions import Interruptions
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS, Pool
 
@@ -41,11 +42,16 @@ async def copy_batch(pool: Pool, organization_id: uuid.UUID, name: str) -> int:
 
 async def copy_names_forever(pool: Pool) -> None:
     """Copy names soon after each change, until cancelled."""
+    uncopied = Interruptions(
+        log, "organization's name not copied", over="organizations' names are copied again"
+    )
     while True:
         try:
             await copy_names(pool)
         except POSTGRES_ERRORS as error:
-            log.warning("organization's name not copied", reason=type(error).__name__)
+            uncopied.note(error)
+        else:
+            uncopied.over()
         await asyncio.sleep(WATCH_SECONDS)
 
 

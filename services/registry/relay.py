@@ -16,11 +16,13 @@ from prometheus_client import Counter
 
 from services.registry.event_store import CHANNEL
 from services.registry.feed import Feed
+from shared.database_words import reason_of
 from shared.envelope import Envelope
 from shared.failures import TransientFailure
 from shared.logs import get_logger
 from shared.metrics import summed_gauge
-from shared.postgres import TRANSIENT_ERRORS, Connection, connect
+from shared.postgres import TRANSIENT_ERRORS, Connection, Url, connect
+from shared.recurring import Recurring
 from shared.tracing import OFF, Tracing
 
 LEADER_LOCK = "registry relay"
@@ -50,7 +52,7 @@ class Relay:
 
     def __init__(
         self,
-        dsn: str,
+        dsn: Url,
         feed: Feed,
         open_publisher: OpenPublisher,
         *,
@@ -65,6 +67,7 @@ class Relay:
         self._appended = asyncio.Event()
         # Published something since the last interruption: then the back-off begins anew.
         self._worked = False
+        self._interrupted = Recurring(log, "relay interrupted", over="relay goes on")
         self.trouble: str | None = None
 
     async def run(self) -> None:
@@ -80,15 +83,14 @@ class Relay:
                     # Ends the session, and with it the lock, whatever state it is in.
                     connection.terminate()
             except (TransientFailure, *TRANSIENT_ERRORS) as failure:
-                reason = str(failure)
-                if not isinstance(failure, TransientFailure):
-                    reason = f"Postgres does not answer ({_kind(failure)})"
-                if reason != self.trouble:
-                    log.warning("relay interrupted", reason=reason)
-                self.trouble = reason
+                is_of_bus = isinstance(failure, TransientFailure)
+                self.trouble = str(failure) if is_of_bus else reason_of(failure)
+                self._interrupted.say(self.trouble)
             except Exception as error:
-                log.exception("relay failed")
-                self.trouble = f"unexpected {_kind(error)}; see the log"
+                reason = f"unexpected {type(error).__name__}; see the log"
+                if reason != self.trouble:
+                    log.exception("relay failed")
+                self.trouble = reason
             if self._worked:
                 self._worked, pause = False, RETRY_FIRST_SECONDS
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
@@ -105,6 +107,7 @@ class Relay:
             while True:
                 await self._publish_page(connection, publisher)
                 self.trouble = None
+                self._interrupted.over()
 
     async def _publish_page(self, connection: Connection, publisher: Publisher) -> None:
         """Publish what stands after the cursor; wait for more if there is nothing."""
@@ -154,10 +157,6 @@ class Relay:
         with self._tracing.each("publish", [envelope], "producer"):
             await publisher.publish(envelope, log_epoch)
             log.debug("event published", **envelope.ids)
-
-
-def _kind(error: BaseException) -> str:
-    return type(error).__name__
 
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext($1))"

@@ -14,11 +14,11 @@ from services.registry.event_store import EventStore
 from services.registry.handlers import Context, change_applications
 from services.registry.views import ApplicationViews
 from shared.failures import TransientFailure
+from shared.interruptions import Interruptions
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS
 
 WATCH_SECONDS = 30.0
-_FAILURES = (RegistryError, TransientFailure, *POSTGRES_ERRORS)
 log = get_logger(__name__)
 
 
@@ -45,12 +45,19 @@ async def watch(
     ),
 ) -> None:
     """Finish what a process that died began, until cancelled."""
+    interrupted = Interruptions(
+        log, "watch over disabled owners interrupted", over="watch over disabled owners goes on"
+    )
     while True:
         try:
             if await views.active_of_disabled():
                 count = await withdraw(store, views, context())
                 log.warning("applications of disabled owners deactivated", applications=count)
-        except _FAILURES as failure:
+        except POSTGRES_ERRORS as error:
             # Also a schema that is not there yet: the watch outlives it, as the registry does.
+            interrupted.note(error)
+        except (RegistryError, TransientFailure) as failure:
             log.warning("watch over disabled owners interrupted", reason=type(failure).__name__)
+        else:
+            interrupted.over()
         await asyncio.sleep(WATCH_SECONDS)

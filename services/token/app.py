@@ -22,10 +22,10 @@ from services.token.projector import Projector
 from services.token.readings import TokenReadings
 from services.token.replays import Replays
 from services.token.revocation import Revocation
+from services.token.room import lack_of_room
 from services.token.routes import TOKEN_PATHS, ClientCredentials, Freshness, routes
-from services.token.trouble import Trouble
 from services.token.usage import Usage
-from shared.config import Settings, Subscription, load, secret
+from shared.config import Settings, Subscription, load
 from shared.cors import allow_origins, for_origins
 from shared.exporting import tracing_of
 from shared.feed_client import FeedClient
@@ -34,8 +34,9 @@ from shared.health import NotReady
 from shared.logs import configure
 from shared.metrics import observing
 from shared.request_context import Traced, WithRequestId, traced_way
+from shared.secret_source import bus_source, trouble_of
 from shared.secure_headers import Service
-from shared.service_credential import load as load_credential
+from shared.service_credential import credential_source
 from shared.short_way import SHORT_WAYS, Responder
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
@@ -58,12 +59,10 @@ class TokenService(Service):
 
 def create_app(settings: Settings) -> Starlette:
     """Return the application. Raises ConfigurationError; nothing is open then."""
-    credential = load_credential(settings.in_var(settings.internal.credential_file))
-    amqp_url = secret(settings.bus.url, settings.bus.url_file)
+    credential = credential_source(settings)
+    bus = bus_source(settings.bus)
     tracing = tracing_of(settings, "token")
     folder = settings.in_var(settings.token.projection)
-    # Opened once for trial: what is wrong with it is then one line, said before the start.
-    Projection(folder, map_size=settings.token.projection_map_size).close()
     keys = KeyRing(
         settings.in_var(settings.token.private_key), settings.in_var(settings.token.public_key)
     )
@@ -76,6 +75,7 @@ def create_app(settings: Settings) -> Starlette:
                 folder,
                 map_size=settings.token.projection_map_size,
                 confirm_seconds=_confirm_seconds(settings),
+                waits=True,
             )
             stack.callback(projection.close)
             feed = await stack.enter_async_context(
@@ -135,22 +135,12 @@ def create_app(settings: Settings) -> Starlette:
                 if keys.current() is None:
                     raise NotReady(keys.trouble or "no signing keys")
 
-            trouble = Trouble(folder)
-
             async def check_projection() -> None:
                 _check_projection(projection, settings)
 
             checks = {"keys": check_keys, "projection": check_projection}
-            # Told from its beginning; it makes us unready once the projection is stale.
-            health = health_routes("token", checks, told={"subscription": trouble.read})
-            service.router.routes.extend([*routes(settings, keys), *health])
             projector = Projector(
-                folder,
-                projection,
-                feed,
-                _subscription(settings),
-                amqp_url=amqp_url,
-                tracing=tracing,
+                folder, projection, feed, _subscription(settings), bus=bus, tracing=tracing
             )
             await stack.enter_async_context(observing(TokenReadings(projection, keys, settings)))
             await stack.enter_async_context(
@@ -159,6 +149,18 @@ def create_app(settings: Settings) -> Starlette:
                     usage.report_forever(settings.token.usage_interval.total_seconds()),
                 )
             )
+            # Told from its beginning; it makes us unready once the projection is stale.
+            told = {
+                "secrets": lambda: trouble_of(bus, credential),
+                "subscription": projector.trouble.read,
+                "replays": lambda: replays.trouble,
+                "disk": lambda: lack_of_room(folder),
+                "clock": projector.clock_trouble.read,
+            }
+            if bus is not None:
+                told["bus"] = projector.bus_trouble.read
+            health = health_routes("token", checks, told)
+            service.router.routes.extend([*routes(settings, keys), *health])
             yield {SHORT_WAYS: short_ways}
 
     service = TokenService(
@@ -189,6 +191,8 @@ def _subscription(settings: Settings) -> Subscription:
 
 
 def _check_projection(projection: Projection, settings: Settings) -> None:
+    if projection.trouble is not None:
+        raise NotReady(projection.trouble)
     staleness = projection.staleness()
     if staleness == float("inf"):
         raise NotReady("never filled: the registry has not been reached yet")

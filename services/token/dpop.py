@@ -6,10 +6,11 @@ import hmac
 from datetime import UTC, datetime
 
 from services.token.client_request import ClientRequest
-from services.token.errors import InvalidDpopProof, UseDpopNonce
+from services.token.errors import InvalidDpopProof, NoNonces, UseDpopNonce
 from services.token.replays import Replays
-from shared.config import Settings
+from shared.config import ConfigurationError, Settings
 from shared.dpop import Proof, ProofRefused, verify_proof
+from shared.secret_source import SecretSource
 
 # A nonce is good for the rest of its period and the one after.
 NONCE_SECONDS = 300
@@ -18,18 +19,18 @@ NONCE_SECONDS = 300
 class DpopProofs:
     """Verifies the proof of a token request, if it has one."""
 
-    def __init__(self, settings: Settings, replays: Replays, *, secret: str) -> None:
+    def __init__(self, settings: Settings, replays: Replays, *, secret: SecretSource) -> None:
         """Nonces derive from `secret`, so that every worker and host knows those of the others."""
         self._issuer = settings.issuer.rstrip("/")
         self._seconds = settings.token.dpop_lifetime.total_seconds()
         self._wants_nonce = settings.token.dpop_nonce
         self._replays = replays
-        self._secret = hashlib.sha256(b"dpop-nonce" + secret.encode()).digest()
+        self._secret = secret
 
     def key_of(self, request: ClientRequest) -> str | None:
         """Return the thumbprint of the key that a token is to be bound to, None without a proof.
 
-        Raises InvalidDpopProof, UseDpopNonce.
+        Raises InvalidDpopProof, UseDpopNonce, NoNonces.
         """
         if request.dpop is None:
             return None
@@ -61,5 +62,9 @@ class DpopProofs:
             raise UseDpopNonce(good[0])
 
     def _nonce(self, period: int) -> str:
-        digest = hmac.new(self._secret, str(period).encode(), hashlib.sha256).digest()
+        try:
+            secret = hashlib.sha256(b"dpop-nonce" + self._secret().encode()).digest()
+        except ConfigurationError as error:
+            raise NoNonces(reason=str(error)) from None
+        digest = hmac.new(secret, str(period).encode(), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest[:18]).decode()

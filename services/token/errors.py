@@ -161,6 +161,14 @@ class NoRoom(OAuthError):
     description = "Clients cannot be verified at the moment. Please try again."
 
 
+class NoNonces(OAuthError):
+    """There is no service credential to make nonces of: what asks for one fails closed."""
+
+    code = "temporarily_unavailable"
+    status = 503
+    description = "DPoP proofs cannot be verified at the moment. Please try again."
+
+
 class ServerError(OAuthError):
     """Something unforeseen; the log has it."""
 

@@ -14,18 +14,20 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lmdb
 import msgspec
 
 from services.token import freshness
 from services.token.domain import evolve
+from services.token.room import reserve_lock_file
 from shared.clients import ClientRecord, SnapshotHead, checksum
 from shared.config import ConfigurationError
 from shared.envelope import Envelope
 from shared.failures import PermanentFailure, TransientFailure
 from shared.logs import get_logger
+from shared.recurring import Recurring
 from shared.subscription import Cursor
 
 # Of the rows. Raise it when ClientRecord changes so that old rows mean something else.
@@ -35,6 +37,8 @@ READERS = 512
 SNAPSHOT_ROWS = 2000
 # That nothing is new is written at most this often.
 CONFIRM_SECONDS = 5.0
+# A store that could not be opened is tried again this often.
+OPEN_SECONDS = 1.0
 log = get_logger(__name__)
 
 
@@ -84,26 +88,58 @@ class Projection:
         map_size: int,
         confirm_seconds: float = CONFIRM_SECONDS,
         repair: bool = True,
+        waits: bool = False,
     ) -> None:
         """Open the store; `repair` replaces one that is damaged by an empty one.
 
-        Raises ProjectionUnusable, and ProjectionDamaged (only without `repair`).
+        With `waits` one that cannot be opened is never fresh, and knows nobody, until
+        `open_when_possible` has opened it. Raises ProjectionUnusable (only without `waits`), and
+        ProjectionDamaged (only without `repair`).
         """
         self._folder = folder
         self._map_size = map_size
         self._confirm_seconds = confirm_seconds
+        self._repair = repair
+        self._environment: Any = _NotOpen()
+        self._clients: Any = None
+        self._meta: Any = None
+        self.trouble: str | None = None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._environment, self._clients, self._meta = _open(folder, map_size, repair=repair)
+            self._open()
+        except ProjectionUnusable as error:
+            if not waits:
+                raise
+            self.trouble = str(error)
+        # LMDB waits for the disk at commit: never in the event loop, and never two at a time.
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="projection")
+
+    def _open(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._environment, self._clients, self._meta = _open(
+                self._folder, self._map_size, repair=self._repair
+            )
         except (OSError, lmdb.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             message = (
-                f"token.projection: {folder} cannot be opened ({reason}); "
+                f"token.projection: {self._folder} cannot be opened ({reason}); "
                 "check the folder and its owner, the free space, and token.projection_map_size"
             )
             raise ProjectionUnusable(message) from None
-        # LMDB waits for the disk at commit: never in the event loop, and never two at a time.
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="projection")
+
+    async def open_when_possible(self) -> None:
+        """Try again what did not succeed, and return once the store is open."""
+        closed = Recurring(log, "projection cannot be opened", over="projection opened")
+        while self.trouble is not None:
+            closed.say(self.trouble)
+            await asyncio.sleep(OPEN_SECONDS)
+            try:
+                self._open()
+            except ProjectionUnusable as error:
+                self.trouble = str(error)
+            else:
+                self.trouble = None
+        closed.over()
 
     def close(self) -> None:
         """Finish what is being written and close the store."""
@@ -112,17 +148,24 @@ class Projection:
 
     def client(self, client_id: str) -> ClientRecord | None:
         """Return a client, or None."""
-        with self._environment.begin(db=self._clients, buffers=True) as transaction:
-            row = transaction.get(client_id.encode())
-            return None if row is None else _decode_client(row)
+        try:
+            with self._environment.begin(db=self._clients, buffers=True) as transaction:
+                row = transaction.get(client_id.encode())
+                return None if row is None else _decode_client(row)
+        except ProjectionUnavailable:
+            return None
 
     def cursor(self) -> Cursor:
-        """Return how far the store has come."""
+        """Return how far the store has come. Raises ProjectionUnavailable while it is not open."""
         return self._state().cursor
 
     def staleness(self) -> float:
         """Return seconds since the store was known to be at the head; infinite before the first."""
-        return freshness.seconds_between(self._state().confirmed, freshness.now())
+        try:
+            confirmed = self._state().confirmed
+        except ProjectionUnavailable:
+            return freshness.NEVER
+        return freshness.seconds_between(confirmed, freshness.now())
 
     def count(self) -> int:
         """Return the number of clients."""
@@ -209,9 +252,12 @@ class Projection:
         Nobody reads meanwhile: readers of this process are in this thread.
         """
         self._environment.close()
-        self._environment, self._clients, self._meta = _open(
-            self._folder, self._map_size, repair=True
-        )
+        self._environment = _NotOpen()
+        try:
+            self._open()
+        except ProjectionUnusable as error:
+            self.trouble = str(error)
+            raise ProjectionUnavailable(self.trouble) from None
         # What was freed stays with the process until it is asked for; not every C library can.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
@@ -232,7 +278,10 @@ class Projection:
             )
             raise ProjectionUnavailable(message) from None
         except lmdb.Error as error:
-            message = f"the projection cannot be written ({error})"
+            message = (
+                f"the projection cannot be written ({error}): make room on the disk of "
+                f"{self._folder}"
+            )
             raise ProjectionUnavailable(message) from None
 
     def _apply(
@@ -293,6 +342,16 @@ class Projection:
         transaction.put(_STATE, _encode(state), db=self._meta)
 
 
+class _NotOpen:
+    """Stands where the store will be."""
+
+    def begin(self, **_: object) -> NoReturn:
+        raise ProjectionUnavailable("the projection is not open")
+
+    def close(self) -> None:
+        return
+
+
 async def _in_runs(
     records: AsyncIterator[ClientRecord],
 ) -> AsyncIterator[list[tuple[bytes, bytes]]]:
@@ -330,6 +389,7 @@ def _open_sound(store: Path, map_size: int) -> tuple[lmdb.Environment, Any, Any]
         raise ProjectionDamaged(message)
     # LMDB would give the folder the mode of the files, and only root could enter it.
     store.mkdir(mode=0o700, exist_ok=True)
+    reserve_lock_file(store, readers=READERS)
     environment = None
     try:
         environment = lmdb.open(
@@ -361,6 +421,11 @@ def _open_sound(store: Path, map_size: int) -> tuple[lmdb.Environment, Any, Any]
             environment.close()
         message = f"{store}: not a projection ({error})"
         raise ProjectionDamaged(message) from None
+    except lmdb.Error:
+        if environment is not None:
+            # One that stays open cannot be opened again.
+            environment.close()
+        raise
     if found != FORMAT:
         environment.close()
         message = f"{store}: written by another version of oauthapps"

@@ -15,6 +15,8 @@ from shared.config import Subscription as SubscriptionSettings
 from shared.envelope import Envelope
 from shared.feed_client import FeedClient
 from shared.logs import debug_each, get_logger
+from shared.recurring import Recurring
+from shared.secret_source import Secret
 from shared.subscription import Cursor, Inbox, Subscription
 from shared.tracing import OFF, Tracing
 from shared.web import background
@@ -39,7 +41,8 @@ class ProjectionSubscriber:
         self._tracing = tracing
 
     async def load_cursor(self) -> Cursor:
-        """Return the stored cursor."""
+        """Return the stored cursor, of a store that may have to be opened again."""
+        await self._projection.open_when_possible()
         return self._projection.cursor()
 
     async def start_over(self, log_epoch: str) -> Cursor:
@@ -71,19 +74,22 @@ class Projector:
         feed: FeedClient,
         settings: SubscriptionSettings,
         *,
-        amqp_url: str | None = None,
+        bus: Secret | None = None,
         tracing: Tracing = OFF,
     ) -> None:
         self._lock = folder / LOCK
-        self._trouble = Trouble(folder)
+        self.trouble = Trouble(folder)
+        self.bus_trouble = Trouble(folder, "bus-trouble")
+        self.clock_trouble = Trouble(folder, "clock-trouble")
         self._projection = projection
         self._feed = feed
         self._settings = settings
-        self._amqp_url = amqp_url
+        self._bus = bus
         self._tracing = tracing
 
     async def run(self) -> None:
         """Wait to be elected, then follow the log, until cancelled."""
+        await self._projection.open_when_possible()
         descriptor = await _elected(self._lock)
         try:
             log.info("this process keeps the projection up to date")
@@ -94,24 +100,25 @@ class Projector:
 
     async def _follow(self) -> None:
         subscriber = ProjectionSubscriber(self._projection, self._feed, self._tracing)
-        inbox = None if self._amqp_url is None else Inbox()
+        inbox = None if self._bus is None else Inbox()
         # Nothing is parked here: what cannot be decoded may be a deactivation.
         subscription = Subscription(subscriber, self._feed, self._settings, inbox=inbox)
-        jobs: list[Awaitable[None]] = [self._note_trouble(subscription)]
-        if self._amqp_url is not None and inbox is not None:
-            jobs.append(follow(self._amqp_url, QUEUE_PREFIX, inbox, service="token"))
+        jobs: list[Awaitable[None]] = [self._note_troubles(subscription, inbox)]
+        if self._bus is not None and inbox is not None:
+            jobs.append(follow(self._bus, QUEUE_PREFIX, inbox, service="token"))
         async with background(*jobs):
             await subscription.run()
 
-    async def _note_trouble(self, subscription: Subscription) -> None:
+    async def _note_troubles(self, subscription: Subscription, inbox: Inbox | None) -> None:
         while True:
-            if subscription.trouble != self._trouble.read():
-                self._trouble.note(subscription.trouble)
+            self.trouble.note(subscription.trouble)
+            self.bus_trouble.note(None if inbox is None else inbox.trouble)
+            self.clock_trouble.note(self._feed.clock.trouble)
             await asyncio.sleep(TROUBLE_SECONDS)
 
 
 async def _elected(lock: Path) -> int:
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = await _opened(lock)
     try:
         while True:
             try:
@@ -123,3 +130,16 @@ async def _elected(lock: Path) -> int:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+async def _opened(lock: Path) -> int:
+    unopened = Recurring(log, "projector cannot be elected", over="projector can be elected again")
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            unopened.say(f"{lock}: {error.strerror}")
+            await asyncio.sleep(ELECTION_SECONDS)
+        else:
+            unopened.over()
+            return descriptor

@@ -1,11 +1,12 @@
 """Where projection and keys stand, for `/metrics`: the same whichever worker process is asked."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from prometheus_client.metrics_core import Metric
 
 from services.token.key_ring import KeyRing
-from services.token.projection import Projection
+from services.token.projection import Projection, ProjectionUnavailable
 from shared.config import Settings
 from shared.metrics import Reading
 
@@ -47,16 +48,17 @@ class TokenReadings:
 
     async def __call__(self) -> Iterable[Metric]:
         """Return the readings."""
-        cursor = self._projection.cursor()
         found = [
-            POSITION.of(cursor.position),
             STALENESS.of(self._projection.staleness()),
             LONGEST.of(self._longest),
-            CLIENTS.of(self._projection.count()),
             *(KEY.of(1, *part) for part in self._keys.parts()),
         ]
-        if cursor.log_epoch is not None:
-            found.append(LOG.of(1, cursor.log_epoch))
+        # Not while it is not open.
+        with suppress(ProjectionUnavailable):
+            cursor = self._projection.cursor()
+            found += [POSITION.of(cursor.position), CLIENTS.of(self._projection.count())]
+            if cursor.log_epoch is not None:
+                found.append(LOG.of(1, cursor.log_epoch))
         if (made_at := self._keys.made_at()) is not None:
             found.append(MADE.of(made_at))
         if (changes_at := self._keys.changes_at()) is not None:

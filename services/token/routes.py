@@ -107,7 +107,8 @@ class Freshness:
             return
         staleness = self._projection.staleness()
         if staleness > self._max_staleness:
-            raise ProjectionStale(reason=f"projection not confirmed for {staleness:.0f} s")
+            reason = self._projection.trouble or f"projection not confirmed for {staleness:.0f} s"
+            raise ProjectionStale(reason=reason)
         self._fresh_until = now + min(STALENESS_LOOK_SECONDS, self._max_staleness - staleness)
 
 

@@ -25,10 +25,11 @@ with warnings.catch_warnings():
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from services.registry.time_zones import is_time_zone
-from shared import base64url
-from shared.config import ConfigurationError, SignIn, secret
+from shared import base64url, config
+from shared.config import ConfigurationError, SignIn
 from shared.logs import get_logger
 from shared.problem import Problem
+from shared.secret_source import SecretSource
 
 SCOPE = "openid email profile"
 ALGORITHMS = ["RS256", "ES256", "PS256", "RS384", "ES384", "RS512", "ES512", "EdDSA"]
@@ -67,8 +68,8 @@ class Provider:
 
     def __init__(self, settings: SignIn, redirect_uri: str) -> None:
         """Raise ConfigurationError when something is missing."""
-        found = secret(settings.client_secret, settings.client_secret_file)
-        if settings.client_id is None or found is None:
+        has_secret = (settings.client_secret, settings.client_secret_file) != (None, None)
+        if settings.client_id is None or not has_secret:
             message = (
                 "registry.sign_in needs client_id, and the client secret in "
                 "OAUTHAPPS_REGISTRY__SIGN_IN__CLIENT_SECRET or in the file "
@@ -78,7 +79,10 @@ class Provider:
         assert settings.issuer is not None  # noqa: S101 - whoever makes one has asked
         self._issuer = settings.issuer.rstrip("/")
         self._client_id = settings.client_id
-        self._secret = found
+        self.secret = SecretSource(
+            lambda: config.secret(settings.client_secret, settings.client_secret_file) or "",
+            str(settings.client_secret_file),
+        )
         self._redirect_uri = redirect_uri
 
     async def address(self, ticket: str) -> str:
@@ -153,9 +157,13 @@ class Provider:
         return with_slash if claims.get("iss") == with_slash else self._issuer
 
     def _client(self) -> AsyncOAuth2Client:
+        try:
+            secret = self.secret()
+        except ConfigurationError as error:
+            raise ProviderUnavailable(str(error)) from None
         return AsyncOAuth2Client(
             self._client_id,
-            self._secret,
+            secret,
             scope=SCOPE,
             redirect_uri=self._redirect_uri,
             code_challenge_method="S256",

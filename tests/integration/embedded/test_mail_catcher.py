@@ -14,6 +14,7 @@ import pytest
 from services.embedded.mail_catcher import MailCatcher
 from shared.server import bind
 from tests.support.eventually import eventually
+from tests.support.logged import Logged
 
 BODY = b"Subject: Hello\r\n\r\n..leading dot, and \xff\xfe\r\n"
 
@@ -154,14 +155,18 @@ async def test_an_address_cannot_forge_a_header(folder: Path) -> None:
     assert mail["X-Envelope-From"] == '"a?X-Forged: 1"@x.org'
 
 
-async def test_a_disk_that_takes_no_mail_is_answered_451_until_it_does(folder: Path) -> None:
+async def test_a_disk_that_takes_no_mail_is_answered_451_until_it_does(
+    folder: Path, logged: Logged
+) -> None:
     """The sender keeps the mail and tries again: none is lost, and no half one is found."""
     async with catcher(folder) as port, connected(port) as client:
         replace_by_file(folder)
-        assert (await client.send()).startswith(b"451")
+        for _ in range(2):
+            assert (await client.send()).startswith(b"451")
         restore(folder)
         assert (await client.send()).startswith(b"250")
     assert len(kept(folder)) == len(names(folder)) == 1
+    assert logged.count("mail not kept") == logged.count("mail is kept again") == 1
 
 
 async def test_a_failure_at_the_end_leaves_no_draft(

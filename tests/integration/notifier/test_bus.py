@@ -83,7 +83,7 @@ async def following(
     """Run an intake that the bus reaches."""
     log = log or WatchedLog()
     rarely = Subscription(head_check=RARELY, long_poll=timedelta(milliseconds=10))
-    intake = Intake(database_url, recorder(deliveries, log), log, rarely, amqp_url=amqp_url)
+    intake = Intake(database_url, recorder(deliveries, log), log, rarely, bus=amqp_url)
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(
             open_publisher(amqp_url, source="http://registry.example", timeout_seconds=10)
@@ -161,7 +161,7 @@ async def test_two_processes_record_each_event_once(
     """One follows, the other waits for the lock; the bus reaches only the first."""
     async with following(database_url, amqp_url, deliveries) as bus:
         rarely = Subscription(head_check=RARELY)
-        second = Intake(database_url, recorder(deliveries), bus.log, rarely, amqp_url=amqp_url)
+        second = Intake(database_url, recorder(deliveries), bus.log, rarely, bus=amqp_url)
         async with background(second.run()):
             await eventually(lambda: waits_for_the_lock(database_url))
             await bus.publish(*bus.append("first", "second"))

@@ -62,7 +62,7 @@ def recorder(deliveries: Deliveries, log: Log | None = None) -> Recorder:
 
 def intake(database_url: str, deliveries: Deliveries, log: Log) -> Intake:
     quick = Subscription.model_validate({"long_poll": "10ms", "retry_first": "10ms"})
-    return Intake(database_url, recorder(deliveries, log), log, quick, amqp_url=None)
+    return Intake(database_url, recorder(deliveries, log), log, quick, bus=None)
 
 
 async def count(deliveries: Deliveries) -> int:

@@ -1,5 +1,6 @@
 """Getting in at the mail server: encryption, its certificate, our login."""
 
+import shutil
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import pytest_asyncio
 
 from services.notifier.deliveries import Deliveries
 from services.notifier.smtp import Mailer, MailServerUnavailable
+from services.notifier.smtp_access import unread
 from shared.config import Smtp
 from tests.integration.notifier.house import Directory, only, record_one, sending, settings
 from tests.support.certificates import Authority
@@ -224,6 +226,32 @@ async def test_a_wrong_password_is_told_everywhere_and_shown_nowhere(
     right = settings(guarded, smtp={**access, "password": PASSWORD})
     async with sending(deliveries, Directory(), right):
         await eventually(lambda: guarded.taken)
+
+
+async def test_files_that_come_late_are_waited_for_and_read_again(
+    guarded: SmtpServer, authority: Authority, deliveries: Deliveries, tmp_path: Path
+) -> None:
+    """A secret that is mounted after the start, or replaced: the next connection has it."""
+    password, certificate = tmp_path / "password", tmp_path / "late.pem"
+    files = {"ca_file": certificate, "password_file": password}
+    await record_one(deliveries)
+    values = settings(guarded, smtp={"tls": "starttls", "username": USER, **files})
+
+    async with sending(deliveries, Directory(), values) as senders:
+
+        async def says(words: str) -> bool:
+            return words in (senders.smtp_trouble or "")
+
+        await eventually(lambda: says(f"{certificate}: cannot be used (No such file"))
+        assert f"secret file {password}: cannot be read" in (unread(values.smtp) or "")
+        shutil.copy(authority.file, certificate)
+        await eventually(lambda: says(f"secret file {password}: cannot be read"))
+        password.write_text(f"{WRONG}\n")
+        await eventually(lambda: says("535"))
+        assert unread(values.smtp) is None
+        password.write_text(f"{PASSWORD}\n")
+        await eventually(lambda: guarded.taken)
+        await eventually(lambda: senders.smtp_trouble is None)
 
 
 async def _has_failed(deliveries: Deliveries) -> bool:

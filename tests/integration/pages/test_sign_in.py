@@ -249,6 +249,21 @@ async def test_a_provider_that_is_away_is_a_sentence(databases: Databases, tmp_p
         assert "identity provider does not answer" in visitor.page
 
 
+async def test_a_client_secret_that_comes_late_is_waited_for(
+    databases: Databases, tmp_path: Path, issuer: str
+) -> None:
+    """Passwords go on meanwhile, and nobody has to restart the registry."""
+    file = tmp_path / "client_secret"
+    sign_in = SignIn(issuer=issuer, client_id="us", client_secret_file=file)
+    async with registry(databases, tmp_path, sign_in) as api, browser(api) as visitor:
+        await visitor.get(START, 503)
+        told = (await api.http.get("/readyz")).json()["checks"]["secrets"]
+        assert f"secret file {file}: cannot be read" in told
+
+        file.write_text("secret\n")
+        assert (await visitor.http.get(START)).status_code == 303
+
+
 async def test_passwords_can_be_switched_off(
     databases: Databases, tmp_path: Path, issuer: str
 ) -> None:

@@ -22,12 +22,15 @@ from shared.bus import (
     follow_public,
     open_publisher,
 )
+from shared.config import Bus
 from shared.envelope import Entry, Envelope, Metadata
 from shared.events import NO_PRIVATE_DATA, PrivateData
+from shared.secret_source import bus_source
 from shared.subscription import Inbox
 from shared.tasks import end
 from shared.traceparent import Place
 from tests.support.eventually import eventually
+from tests.support.logged import Logged
 from tests.support.ports import free_port
 from tests.support.private_broker import PrivateBroker
 from tests.unit.shared.factories import DIGEST, EPOCH, envelope
@@ -283,6 +286,74 @@ async def test_a_wrong_password_is_a_known_failure(amqp_url: str) -> None:
         async with open_publisher(wrong, source=SOURCE, timeout_seconds=2):
             pass
     assert "hunter2" not in str(caught.value)
+
+
+async def test_each_cause_has_its_words_and_passes_by_itself(
+    private_broker: PrivateBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    """A URL in a file: missing, wrong in each way, and right at last; nothing is restarted."""
+    monkeypatch.setattr(bus, "RETRY_LONGEST_SECONDS", 0.05)
+    file = tmp_path / "url"
+    source = bus_source(Bus(url_file=file))
+    assert source is not None
+    inbox = Inbox()
+
+    async def troubles() -> tuple[str, str]:
+        """Return why nothing is heard, and why nothing can be published."""
+        try:
+            async with open_publisher(source, source=SOURCE, timeout_seconds=5) as publisher:
+                await publisher.publish(envelope(1), EPOCH)
+        except BusUnavailable as failure:
+            return inbox.trouble or "", str(failure)
+        return inbox.trouble or "", ""
+
+    async def both_say(words: str) -> bool:
+        return all(words in said for said in await troubles())
+
+    async with beside(follow(source, "tests", inbox)):
+        await eventually(lambda: both_say(f"secret file {file}: cannot be read (No such file"))
+        put(file, f"amqp://guest:hunter2@127.0.0.1:{free_port()}/")
+        await eventually(lambda: both_say("cannot be reached (Connection refused)"))
+        put(file, private_broker.url.replace("amqp:", "amqps:"))
+        await eventually(lambda: both_say("cannot be reached (TLS failed: [SSL: WRONG_VERSION"))
+        put(file, private_broker.url_as("guest", "hunter2"))
+        await eventually(lambda: both_say("refuses user 'guest': wrong password, or no such user"))
+        put(file, private_broker.url_of("nowhere"))
+        await eventually(lambda: both_say("no such virtual host, or no permissions there"))
+        put(file, await private_broker.add_user("none", configure="^$", write="^$", read="^$"))
+        await eventually(lambda: both_say("refused for user 'none'; grant the permission"))
+
+        async with await aio_pika.connect(private_broker.url) as connection:
+            channel = await connection.channel()
+            await channel.declare_exchange(INTERNAL_EXCHANGE, aio_pika.ExchangeType.DIRECT)
+            put(file, private_broker.url)
+            words = "inequivalent arg 'type' for exchange 'oauthapps.internal'"
+
+            async def is_told() -> bool:
+                return words in (await troubles())[1]
+
+            await eventually(is_told)
+            await eventually(lambda: inbox.connected)
+            await channel.exchange_delete(INTERNAL_EXCHANGE)
+        assert await troubles() == ("", "")
+
+        # Here the broker says so after the fact, by closing the channel.
+        mute = await private_broker.add_user("mute", configure="^oauth", write="^$", read="^$")
+        put(file, mute)
+        assert "not confirmed (access to exchange" in (await troubles())[1]
+        assert "refused for user 'mute'; grant the permission" in (await troubles())[1]
+    text = logged.text()
+    assert "hunter2" not in text
+    # A try every 50 ms, and a line for each cause.
+    assert logged.count("bus lost, following the feed") == 6
+    assert "Traceback" not in text
+
+
+def put(file: Path, text: str) -> None:
+    """Write a file in one step: nobody reads half of it, or nothing."""
+    beside = file.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(file)
 
 
 async def test_a_password_that_was_not_escaped_is_not_told() -> None:

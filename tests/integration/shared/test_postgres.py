@@ -162,14 +162,14 @@ async def test_a_server_that_does_not_come_is_named_without_its_password() -> No
     """The URL has it, the message has not."""
     dsn = f"postgresql://user:hunter2@127.0.0.1:{free_port()}/x"
 
-    with pytest.raises(DatabaseError, match="cannot be reached") as caught:
+    with pytest.raises(DatabaseError, match="does not answer") as caught:
         await wait_until_reachable(dsn, seconds=0)
     assert "hunter2" not in str(caught.value)
 
 
 async def test_a_server_that_refuses_is_not_waited_for(database_url: str) -> None:
     """A wrong database name does not become right."""
-    with pytest.raises(DatabaseError, match="refuses the connection"):
+    with pytest.raises(DatabaseError, match="refuses us: database"):
         await wait_until_reachable(database_url.replace("/test_", "/no_test_"), seconds=30)
 
 

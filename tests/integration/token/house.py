@@ -234,6 +234,12 @@ class House:
             await eventually(lambda: is_ready(http))
             yield http
 
+    @asynccontextmanager
+    async def served(self, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+        """Serve registry and token service with what there is."""
+        async with self.registry.serving(), self.token_service(**settings) as http:
+            yield http
+
     def request(self, **parameters: str) -> dict[str, str]:
         """Return the form of a token request with credentials in the body."""
         return {

@@ -202,13 +202,3 @@ def test_every_command_has_a_help_text(name: str) -> None:
 
     assert group.info.help
     assert all(one.callback and one.callback.__doc__ for one in group.registered_commands)
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-async def test_a_store_that_cannot_be_opened_is_one_line(house: House, workers: str) -> None:
-    """A full disk or somebody else's folder: said before the port is taken, without a stack."""
-    (house.var / "projection").write_text("a file where a folder should be")
-
-    outcome = await run(house, "token", "serve", "--port", str(free_port()), "--workers", workers)
-
-    assert_one_line(outcome, "token.projection", "check the folder")

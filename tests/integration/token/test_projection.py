@@ -15,6 +15,7 @@ import lmdb
 import pytest
 
 from services.token import freshness
+from services.token import projection as projection_module
 from services.token.projection import (
     CursorMoved,
     Projection,
@@ -187,6 +188,30 @@ async def test_a_store_survives_its_process(tmp_path: Path) -> None:
     assert second.cursor() == Cursor(EPOCH, 9)
     assert second.staleness() < 60
     second.close()
+
+
+async def test_a_store_that_cannot_be_opened_again_is_opened_later(
+    projection: Projection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a snapshot: nobody is known meanwhile, and nothing relies on that."""
+    monkeypatch.setattr(projection_module, "OPEN_SECONDS", 0.01)
+    application = Application()
+    await filled(projection, client_record(application), position=1)
+    lock = tmp_path / "open.lock"
+    lock.unlink()
+    lock.mkdir()
+
+    with pytest.raises(ProjectionUnavailable, match=r"cannot be opened \(Is a directory\)"):
+        await filled(projection, client_record(application), position=2)
+    assert projection.staleness() == freshness.NEVER
+    assert projection.client(application.client_id) is None
+    with pytest.raises(ProjectionUnavailable):
+        projection.cursor()
+
+    lock.rmdir()
+    await projection.open_when_possible()
+    assert projection.cursor() == Cursor(EPOCH, 2)
+    assert client_record(application) == projection.client(application.client_id)
 
 
 async def test_a_snapshot_that_breaks_off_changes_nothing(projection: Projection) -> None:

@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared import tally
 from shared.tally import ALIVE, COUNTED, Tally
+from tests.support.logged import Logged
+from tests.support.small_disk import SmallDisk
 
 
 class Worker:
@@ -140,3 +142,20 @@ def test_a_folder_that_is_gone_costs_the_others_counts_and_nothing_else(tmp_path
     folder.rmdir()
 
     assert one.tells("requests_total", outcome="ok") == 3
+
+
+def test_on_a_full_disk_each_tells_what_it_knows(small_disk: SmallDisk, logged: Logged) -> None:
+    """Metrics are worth no process: it is said once, and all are added up again afterwards."""
+    one, other = Worker(small_disk.folder), Worker(small_disk.folder)
+    small_disk.fill()
+    for worker in (one, other):
+        worker.requests.labels("ok").inc()
+        for _ in range(3):
+            worker.tally.keep()
+    assert one.tells("requests_total", outcome="ok") == 1
+    assert logged.count("what was counted cannot be kept") == 2
+
+    small_disk.clear()
+    other.tally.keep()
+    assert one.tells("requests_total", outcome="ok") == 2
+    assert logged.count("what was counted is kept again") == 2

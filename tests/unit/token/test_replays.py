@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from services.token.errors import NoRoom
-from services.token.projection import ProjectionUnusable
 from services.token.replays import Replays
 
 
@@ -61,5 +60,11 @@ def test_a_damaged_store_is_made_anew_and_a_folder_that_is_none_is_said(tmp_path
     assert replays.is_new("a", until=1.0, now=0.0)
     replays.close()
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProjectionUnusable, match="cannot be opened"):
-        Replays(tmp_path / "file")
+    replays = Replays(tmp_path / "file")
+    assert "cannot be opened (File exists)" in (replays.trouble or "")
+    with pytest.raises(NoRoom):
+        replays.is_new("a", until=1.0, now=0.0)
+    (tmp_path / "file").unlink()
+    assert replays.trouble is None
+    assert replays.is_new("a", until=1.0, now=0.0)
+    replays.close()
