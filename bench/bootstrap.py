@@ -27,10 +27,11 @@ from bench.crowd import APPLICATIONS, furnish
 from bench.house import House, free_port, make_credentials, served
 from bench.load import measure
 from services.embedded.postgres import EmbeddedPostgres
-from shared.config import Logs, Settings
+from shared.config import Settings
 from shared.credentials import digest_of, new_client_secret
 from shared.logs import configure
 from shared.postgres import connect
+from shared.sections import Logs
 
 WORKERS, ROUNDS = 2, 5
 READY_SECONDS = 300

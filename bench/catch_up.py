@@ -21,10 +21,11 @@ from services.registry.event_store import EventStore
 from services.token.projection import Projection
 from services.token.projector import ProjectionSubscriber
 from shared.clients import ClientRecord, SnapshotHead
-from shared.config import Settings, Subscription
+from shared.config import Settings
 from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.postgres import create_pool
+from shared.sections import Subscription
 from shared.service_credential import load_or_create
 from shared.subscription import Cursor
 from shared.subscription import Subscription as Following

@@ -2,10 +2,10 @@
 
 from services.embedded.postgres import EmbeddedPostgresError
 from services.token.keys import KeyExists, KeyUnusable
-from shared.config import ConfigurationError
 from shared.logs import get_logger, scrub
 from shared.postgres import TRANSIENT_ERRORS, DatabaseError
 from shared.server import PortInUse, StartFailed
+from shared.setting_values import ConfigurationError
 
 log = get_logger(__name__)
 

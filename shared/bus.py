@@ -41,7 +41,6 @@ from aio_pika.exceptions import (
 )
 from prometheus_client import Counter
 
-from shared.config import ConfigurationError
 from shared.envelope import (
     CLOUDEVENTS_MEDIA_TYPE,
     Entry,
@@ -59,6 +58,7 @@ from shared.logs import get_logger
 from shared.metrics import summed_gauge
 from shared.recurring import Recurring
 from shared.secret_source import Secret
+from shared.setting_values import ConfigurationError
 from shared.subscription import INBOX_CAPACITY, Inbox
 from shared.traceparent import place_of
 from shared.tracing import traceparent

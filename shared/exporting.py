@@ -2,7 +2,8 @@
 
 import re
 
-from shared.config import ConfigurationError, Settings, secret
+from shared.config import Settings
+from shared.setting_values import ConfigurationError, secret
 from shared.tracing import OFF, Tracing
 
 _HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([ -~]+)")

@@ -11,11 +11,11 @@ import msgspec
 from shared import clock_check, request_ids
 from shared.clients import ClientRecord, SnapshotHead
 from shared.clock_check import ClockCheck
-from shared.config import ConfigurationError
 from shared.envelope import Page, decode_page
 from shared.failures import PermanentFailure, TransientFailure
 from shared.revocation import TokenRevocation
 from shared.secret_source import Secret
+from shared.setting_values import ConfigurationError
 from shared.tracing import traceparent
 from shared.trust import trusted
 from shared.usage import FirstUses, UsageReport

@@ -9,9 +9,9 @@ from typing import Self
 from starlette.types import ASGIApp
 
 from shared.bus import follow_public
-from shared.config import Subscription as Settings
 from shared.public_feed import PublicFeed
 from shared.resource_server import BearerVerifier, Possession, ResourceServer
+from shared.sections import Subscription as Settings
 from shared.subscription import Inbox, Subscription
 from shared.web import background
 from shared.withdrawals import WhenStale, Withdrawals

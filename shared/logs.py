@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from shared import request_ids, tracing
-from shared.config import Logs
+from shared.sections import Logs
 
 if TYPE_CHECKING:
     from shared.envelope import Envelope

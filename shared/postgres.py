@@ -13,10 +13,11 @@ from urllib.parse import quote
 
 import asyncpg
 
-from shared.config import ConfigurationError, Database, database_url
 from shared.database_words import why_not_connected
 from shared.logs import get_logger
 from shared.secret_source import SecretSource
+from shared.sections import Database, database_url
+from shared.setting_values import ConfigurationError
 
 CONNECT_SECONDS = 5.0
 # How long to wait for one of a pool's connections. Longer than it takes to open one.

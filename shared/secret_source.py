@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from shared.config import Bus, ConfigurationError, bus_url
 from shared.logs import get_logger
 from shared.recurring import Recurring
+from shared.sections import Bus, bus_url
+from shared.setting_values import ConfigurationError
 
 log = get_logger(__name__)
 

@@ -13,7 +13,7 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from shared import config, request_ids
+from shared import request_ids, sections
 from shared.garbage import settle
 from shared.logs import get_logger
 from shared.one_write import OneWriteProtocol
@@ -33,7 +33,7 @@ FIRST_REQUEST_SECONDS = 0.5
 # How long an answer's date may be out.
 DATE_SECONDS = 1
 POLL_SECONDS = 0.005
-NO_SETTINGS = config.Server()
+NO_SETTINGS = sections.Server()
 log = get_logger(__name__)
 
 
@@ -65,7 +65,7 @@ def bind(host: str, port: int, *, option: str) -> socket.socket:
 class Server(uvicorn.Server):
     """A uvicorn server whose signals are its owner's business."""
 
-    def __init__(self, app: Starlette, settings: config.Server = NO_SETTINGS) -> None:
+    def __init__(self, app: Starlette, settings: sections.Server = NO_SETTINGS) -> None:
         super().__init__(
             uvicorn.Config(
                 ForwardedHeaders(self._answer, settings.proxies),
@@ -205,7 +205,7 @@ def is_coming(connection: object) -> bool:
     return isinstance(connection, OneWriteProtocol) and connection.is_coming()
 
 
-def run(app: Starlette, listener: socket.socket, settings: config.Server) -> None:
+def run(app: Starlette, listener: socket.socket, settings: sections.Server) -> None:
     """Serve one application in a process of its own. Raises StartFailed."""
     uvloop.run(serve([(Server(app, settings), listener)]))
 

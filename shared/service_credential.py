@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.config import ConfigurationError, Settings
+from shared.config import Settings
 from shared.secret_source import SecretSource
+from shared.setting_values import ConfigurationError
 
 MINIMUM_LENGTH = 32
 

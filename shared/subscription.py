@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from shared.config import Subscription as Settings
 from shared.envelope import Entry, Envelope, Page, Undecodable, UndecodableEvent
 from shared.failures import TransientFailure
 from shared.logs import get_logger
+from shared.sections import Subscription as Settings
 
 INBOX_CAPACITY = 10_000
 # How long an answer may be under way and still tell where the head of the log is.

@@ -21,7 +21,7 @@ from services.notifier.rest import NotificationsApi, api_routes
 from services.notifier.sender import Senders
 from services.notifier.smtp_access import access_of, unread
 from services.notifier.undecodable import UndecodableEvents
-from shared.config import FileUnreadable, Settings, load
+from shared.config import Settings, load
 from shared.database_check import DatabaseCheck
 from shared.exporting import tracing_of
 from shared.feed_client import FeedClient
@@ -36,6 +36,7 @@ from shared.resource_server import BearerVerifier, Possession
 from shared.secret_source import bus_source, trouble_of
 from shared.secure_headers import Service
 from shared.service_credential import credential_source
+from shared.setting_values import FileUnreadable
 from shared.subscription import Subscription
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 from shared.withdrawals import Withdrawals

@@ -11,7 +11,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
-from shared.config import ConfigurationError, Dkim
+from shared.sections import Dkim
+from shared.setting_values import ConfigurationError
 
 SMALLEST_RSA = 2048
 # Once more than they are there: nobody may add another one on the way (RFC 6376, section 8.15).

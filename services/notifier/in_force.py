@@ -19,8 +19,9 @@ from services.notifier.library import Library
 from services.notifier.rendering import VARIABLES, Letterhead, Renderer, require_sender, try_out
 from services.notifier.rules import parse_rules, refusal
 from services.notifier.template_files import read_sources
-from shared.config import ConfigurationError, Settings, load
+from shared.config import Settings, load
 from shared.logs import get_logger
+from shared.setting_values import ConfigurationError
 
 LOOK_SECONDS = 2.0
 # Files that a folder of templates is watched for; what it may hold more is refused when read.

@@ -14,7 +14,6 @@ from services.notifier.expiries import Expiries, matters
 from services.notifier.reminders import Reminders
 from services.notifier.undecodable import UndecodableEvents
 from shared.bus import follow
-from shared.config import Subscription as SubscriptionSettings
 from shared.database_words import reason_of
 from shared.envelope import Envelope, Undecodable, UndecodableEvent
 from shared.failures import TransientFailure
@@ -22,6 +21,7 @@ from shared.interruptions import Interruptions
 from shared.logs import debug_each, get_logger
 from shared.postgres import POSTGRES_ERRORS, Connection, Url, connect
 from shared.secret_source import Secret
+from shared.sections import Subscription as SubscriptionSettings
 from shared.subscription import BEGINNING, Cursor, Feed, Inbox, Subscription
 from shared.tracing import OFF, Tracing
 from shared.web import background

@@ -5,7 +5,7 @@ import time
 from email.message import EmailMessage
 
 from services.notifier.dkim import Signer, signer_of
-from shared.config import Notifier
+from shared.sections import Notifier
 
 
 class Outgoing:

@@ -15,8 +15,9 @@ from services.notifier.domain import (
     Rule,
     SecretExpiring,
 )
-from shared.config import ConfigurationError, Section
 from shared.events import ApplicationDeactivated, DeactivationReason
+from shared.sections import Section
+from shared.setting_values import ConfigurationError
 from shared.yaml_lines import place_of
 
 SETTING = ("notifier", "rules")

@@ -17,11 +17,11 @@ from services.notifier.outcome import Outcome, Policy, Verdict, judge
 from services.notifier.outgoing import Outgoing
 from services.notifier.rendering import Renderer
 from services.notifier.smtp import Mailer
-from shared.config import Notifier as Settings
 from shared.database_words import reason_of
 from shared.interruptions import Interruptions
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS
+from shared.sections import Notifier as Settings
 from shared.tracing import OFF, Tracing, note
 
 POLL_SECONDS = 1.0

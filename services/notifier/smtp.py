@@ -11,8 +11,9 @@ import aiosmtplib
 import aiosmtplib.protocol
 
 from services.notifier.smtp_access import Login, access_of
-from shared.config import ConfigurationError, Smtp
 from shared.failures import PermanentFailure, TransientFailure
+from shared.sections import Smtp
+from shared.setting_values import ConfigurationError
 
 QUIT_SECONDS = 0.5
 # A mail server that stops says so with this code, whatever the command was (RFC 5321, 3.8).

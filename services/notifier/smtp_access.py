@@ -5,7 +5,8 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.config import ConfigurationError, FileUnreadable, Smtp, secret
+from shared.sections import Smtp
+from shared.setting_values import ConfigurationError, FileUnreadable, secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from services.notifier.rules import known_locale
-from shared.config import ConfigurationError
+from shared.setting_values import ConfigurationError
 
 # For readers of no language that there are templates in.
 DEFAULT_LOCALE = "en"

@@ -31,11 +31,12 @@ from services.registry.rotation import LONGEST_OVERLAP, rotate_secret
 from services.registry.terms import FieldRefused, admitted
 from services.registry.usage import DAYS_LIMIT
 from services.registry.views import ApplicationView
-from shared.config import LONGEST_OF_AN_APPLICATION, parse_duration
+from shared.config import LONGEST_OF_AN_APPLICATION
 from shared.console import fail, show, show_one
 from shared.cursors import PAGE_LIMIT
 from shared.events import PublicKey
 from shared.moments import parse_moment
+from shared.setting_values import parse_duration
 
 applications = typer.Typer(help="OAuth applications.")
 applications.command("import")(import_applications)

@@ -19,8 +19,9 @@ from services.registry.creation import NewApplication
 from services.registry.domain import KEEP, UpdateApplication
 from services.registry.public_keys import MOST_KEYS, keys_of
 from services.registry.rotation import LONGEST_OVERLAP
-from shared.config import LONGEST_OF_AN_APPLICATION, Duration, DurationOrZero
+from shared.config import LONGEST_OF_AN_APPLICATION
 from shared.problem import FieldError, Problem, pointer_to
+from shared.setting_values import Duration, DurationOrZero
 from shared.web import read_body
 
 OVERLAP = {

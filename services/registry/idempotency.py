@@ -29,11 +29,11 @@ from services.registry.keyed_requests import (
 from services.registry.operations import Operation
 from services.registry.recovery import AlreadyDone, Recovery
 from services.registry.refusals import try_again
-from shared.config import ConfigurationError
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS
 from shared.problem import Problem
 from shared.secret_source import SecretSource
+from shared.setting_values import ConfigurationError
 from shared.web import read_body
 
 # Less than kept_answers.LEASE, so that two never work on one request.

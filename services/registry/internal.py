@@ -17,7 +17,6 @@ from services.registry.feed import Feed, snapshot
 from services.registry.handlers import Context, change_application
 from services.registry.usage import UsageRecords
 from shared import request_ids
-from shared.config import ConfigurationError
 from shared.feed_client import MOST_RECIPIENTS, Administrators
 from shared.postgres import Pool
 from shared.problem import FieldError, Problem
@@ -25,6 +24,7 @@ from shared.revocation import TokenRevocation
 from shared.secret_source import SecretSource
 from shared.security_log import path_of, security
 from shared.service_credential import is_presented
+from shared.setting_values import ConfigurationError
 from shared.usage import FirstUses, UsageReport
 from shared.web import json_response, read_body
 

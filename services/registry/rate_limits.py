@@ -10,9 +10,9 @@ from typing import Literal
 
 from prometheus_client import Counter
 
-from shared.config import RateLimits
 from shared.known_good import KnownGood
 from shared.problem import Problem
+from shared.sections import RateLimits
 from shared.token_bucket import WINDOW_SECONDS, Level, TokenBuckets, network_of
 
 Policy = Literal["reads", "writes", "failed-authentications"]

@@ -15,7 +15,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.bus import BusUnavailable, look
-from shared.config import ConfigurationError, Settings, secret
+from shared.config import Settings
+from shared.setting_values import ConfigurationError, secret
 from shared.trust import trusted
 
 # Longer than `/metrics` takes when a database hangs.

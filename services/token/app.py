@@ -25,7 +25,7 @@ from services.token.revocation import Revocation
 from services.token.room import lack_of_room
 from services.token.routes import TOKEN_PATHS, ClientCredentials, Freshness, routes
 from services.token.usage import Usage
-from shared.config import Settings, Subscription, load
+from shared.config import Settings, load
 from shared.cors import allow_origins, for_origins
 from shared.exporting import tracing_of
 from shared.feed_client import FeedClient
@@ -35,6 +35,7 @@ from shared.logs import configure
 from shared.metrics import observing
 from shared.request_context import Traced, WithRequestId, traced_way
 from shared.secret_source import bus_source, trouble_of
+from shared.sections import Subscription
 from shared.secure_headers import Service
 from shared.service_credential import credential_source
 from shared.short_way import SHORT_WAYS, Responder

@@ -13,12 +13,13 @@ from services.token.key_ring import is_due
 from services.token.projection import CursorMoved, Projection, ProjectionDamaged
 from services.token.rotation import KeyPlaces, NotWithdrawn, RotationUnderWay
 from shared.clients import SnapshotHead, checksum
-from shared.config import Settings, parse_duration, with_port
+from shared.config import Settings, with_port
 from shared.console import fail, show, show_one
 from shared.failures import TransientFailure
 from shared.feed_client import FeedClient
 from shared.server import PortInUse, StartFailed, bind, run
 from shared.service_credential import load as load_credential
+from shared.setting_values import parse_duration
 from shared.workers import serve_with_workers
 
 token = typer.Typer(help="The token service.")

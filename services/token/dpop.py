@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from services.token.client_request import ClientRequest
 from services.token.errors import InvalidDpopProof, NoNonces, UseDpopNonce
 from services.token.replays import Replays
-from shared.config import ConfigurationError, Settings
+from shared.config import Settings
 from shared.dpop import Proof, ProofRefused, verify_proof
 from shared.secret_source import SecretSource
+from shared.setting_values import ConfigurationError
 
 # A nonce is good for the rest of its period and the one after.
 NONCE_SECONDS = 300

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Hashable
 
 from services.token.errors import TooManyFailures
-from shared.config import FailureLimits
 from shared.known_good import KnownGood
+from shared.sections import FailureLimits
 from shared.token_bucket import TokenBuckets, network_of
 
 

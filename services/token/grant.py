@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from services.token.errors import InvalidRequest, InvalidScope, InvalidTarget, UnsupportedGrantType
 from services.token.parameters import Parameters
-from shared.config import Resource
+from shared.sections import Resource
 
 CLIENT_CREDENTIALS = "client_credentials"
 

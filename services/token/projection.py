@@ -23,11 +23,11 @@ from services.token import freshness
 from services.token.domain import evolve
 from services.token.room import reserve_lock_file
 from shared.clients import ClientRecord, SnapshotHead, checksum
-from shared.config import ConfigurationError
 from shared.envelope import Envelope
 from shared.failures import PermanentFailure, TransientFailure
 from shared.logs import get_logger
 from shared.recurring import Recurring
+from shared.setting_values import ConfigurationError
 from shared.subscription import Cursor
 
 # Of the rows. Raise it when ClientRecord changes so that old rows mean something else.

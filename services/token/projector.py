@@ -11,12 +11,12 @@ from prometheus_client import Counter
 from services.token.projection import Projection
 from services.token.trouble import Trouble
 from shared.bus import follow
-from shared.config import Subscription as SubscriptionSettings
 from shared.envelope import Envelope
 from shared.feed_client import FeedClient
 from shared.logs import debug_each, get_logger
 from shared.recurring import Recurring
 from shared.secret_source import Secret
+from shared.sections import Subscription as SubscriptionSettings
 from shared.subscription import Cursor, Inbox, Subscription
 from shared.tracing import OFF, Tracing
 from shared.web import background

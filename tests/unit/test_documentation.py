@@ -35,9 +35,10 @@ from services.registry.permissions import (
     rules_all,
 )
 from shared.bus import INTERNAL_EXCHANGE, PUBLIC_EXCHANGE
-from shared.config import Settings, parse_duration
+from shared.config import Settings
 from shared.envelope import cloudevent_type, routing_key
 from shared.events import EVENT_TYPES, ApplicationEvent, SecretFacts
+from shared.setting_values import parse_duration
 from tests.conformance.cases import CASES
 
 ROOT = Path(__file__).parents[2]

@@ -28,9 +28,10 @@ from services.registry.public_keys import keys_in
 from services.registry.refusals import problem_of
 from services.registry.terms import FieldRefused
 from services.registry.views import ApplicationView, ApplicationViews
-from shared.config import Scope, Settings
+from shared.config import Settings
 from shared.moments import parse_moment
 from shared.problem import KEYS_MISSING
+from shared.sections import Scope
 
 SYSTEM = "/system/oauth-applications"
 

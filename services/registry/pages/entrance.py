@@ -13,8 +13,8 @@ from services.registry.pages.sessions import new_token, proof_of
 from services.registry.pages.sign_in import START
 from services.registry.pages.site import HOME, LOGIN, TYPED, Site, local, redirect
 from services.registry.pages.visits import FORMS, Visit
-from shared.config import SignIn
 from shared.problem import Problem
+from shared.sections import SignIn
 from shared.security_log import security
 
 VISITOR_SECONDS = 3600

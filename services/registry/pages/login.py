@@ -9,9 +9,9 @@ from prometheus_client import Counter
 
 from services.registry.directory import is_storable
 from services.registry.passwords import hash_password, matches, new_password
-from shared.config import Logins
 from shared.known_good import KnownGood
 from shared.postgres import Pool
+from shared.sections import Logins
 from shared.security_log import security
 from shared.token_bucket import TokenBuckets, network_of
 

@@ -10,7 +10,7 @@ from services.registry.directory_decisions import UserChange
 from services.registry.handlers import Context
 from services.registry.pages.provider import Person, SignInRefused
 from shared import request_ids
-from shared.config import SignIn
+from shared.sections import SignIn
 
 
 class People:

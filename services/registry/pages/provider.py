@@ -25,11 +25,13 @@ with warnings.catch_warnings():
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from services.registry.time_zones import is_time_zone
-from shared import base64url, config
-from shared.config import ConfigurationError, SignIn
+from shared import base64url
 from shared.logs import get_logger
 from shared.problem import Problem
 from shared.secret_source import SecretSource
+from shared.sections import SignIn
+from shared.setting_values import ConfigurationError
+from shared.setting_values import secret as read_secret
 
 SCOPE = "openid email profile"
 ALGORITHMS = ["RS256", "ES256", "PS256", "RS384", "ES384", "RS512", "ES512", "EdDSA"]
@@ -80,7 +82,7 @@ class Provider:
         self._issuer = settings.issuer.rstrip("/")
         self._client_id = settings.client_id
         self.secret = SecretSource(
-            lambda: config.secret(settings.client_secret, settings.client_secret_file) or "",
+            lambda: read_secret(settings.client_secret, settings.client_secret_file) or "",
             str(settings.client_secret_file),
         )
         self._redirect_uri = redirect_uri

@@ -21,8 +21,9 @@ from services.registry.pages.sign_in import CALLBACK, SignInPages
 from services.registry.pages.site import Site
 from services.registry.usage import UsageRecords
 from services.registry.views import ApplicationViews
-from shared.config import ConfigurationError, Settings
+from shared.config import Settings
 from shared.postgres import Pool
+from shared.setting_values import ConfigurationError
 
 
 def provider_of(settings: Settings) -> Provider | None:

@@ -9,7 +9,8 @@ from starlette.applications import Starlette
 
 from services.registry.app import create_app as create_registry
 from services.token.app import create_app as create_token_service
-from shared.config import Database, Registry, Settings, SignIn
+from shared.config import Settings
+from shared.sections import Database, Registry, SignIn
 from shared.service_credential import load_or_create
 from tests.integration.registry.house import house_in
 from tests.support.postgres import Databases

@@ -11,10 +11,10 @@ from services.notifier.deliveries import Deliveries, Filter
 from services.notifier.domain import Rule, notifications_for
 from services.notifier.intake import occurrence_of
 from services.notifier.sender import Senders
-from shared.config import Notifier
 from shared.envelope import Envelope
 from shared.feed_client import Recipient, RegistryUnavailable
 from shared.postgres import connect, migrate
+from shared.sections import Notifier
 from shared.subscription import Cursor
 from shared.web import background
 from tests.support.smtp_server import SmtpServer

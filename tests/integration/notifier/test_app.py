@@ -24,7 +24,7 @@ LONE_SENDER = """
 import asyncio, sys
 from services.notifier.deliveries import Deliveries
 from shared.postgres import create_pool
-from shared.config import Notifier
+from shared.sections import Notifier
 from tests.integration.notifier.house import Directory, sending
 
 async def main():

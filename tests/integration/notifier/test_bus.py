@@ -9,8 +9,8 @@ import aio_pika
 from services.notifier.deliveries import Deliveries, Filter
 from services.notifier.intake import Intake
 from shared.bus import INTERNAL_EXCHANGE, Publisher, open_publisher
-from shared.config import Subscription
 from shared.envelope import Envelope, Page
+from shared.sections import Subscription
 from shared.web import background
 from tests.integration.notifier.house import EPOCH
 from tests.integration.notifier.test_intake import Log, recorder, waits_for_the_lock

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from services.notifier.deliveries import Deliveries, Filter
-from shared.config import Notifier
+from shared.sections import Notifier
 from tests.integration.notifier.house import Directory, record, sending
 from tests.support.eventually import eventually
 from tests.support.missing import missing

@@ -11,8 +11,9 @@ from prometheus_client import REGISTRY
 
 from services.notifier import samples
 from services.notifier.in_force import InForce, files_below
-from shared.config import ConfigurationError, load
+from shared.config import load
 from shared.events import ApplicationCreated
+from shared.setting_values import ConfigurationError
 from shared.web import background
 from tests.support.eventually import eventually
 

@@ -10,9 +10,9 @@ from services.notifier.expiries import Expiries
 from services.notifier.intake import INTAKE_LOCK, DeliveriesUnavailable, Intake, Recorder
 from services.notifier.reminders import Reminders
 from services.notifier.undecodable import UndecodableEvents
-from shared.config import Subscription
 from shared.envelope import Envelope, Page
 from shared.postgres import Pool, connect
+from shared.sections import Subscription
 from shared.subscription import Cursor
 from shared.web import background
 from tests.integration.notifier.house import DOMAIN, EPOCH

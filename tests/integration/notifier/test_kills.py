@@ -19,7 +19,7 @@ import aiosmtplib
 from services.notifier import smtp
 from services.notifier.deliveries import Deliveries
 from services.notifier.outgoing import Outgoing
-from shared.config import Notifier
+from shared.sections import Notifier
 from shared.postgres import create_pool
 from tests.integration.notifier.house import Directory, sending
 

@@ -16,10 +16,11 @@ from services.notifier.deliveries import Deliveries, Filter
 from services.notifier.openapi import document, openapi_route
 from services.notifier.outcome import Verdict
 from services.notifier.rest import READ, WRITE, NotificationsApi, api_routes
-from shared.config import Settings, Subscription
+from shared.config import Settings
 from shared.cursors import cursor_of
 from shared.events import NO_PRIVATE_DATA, ApplicationDeactivated
 from shared.resource_server import BearerVerifier, Possession
+from shared.sections import Subscription
 from shared.subscription import Subscription as Following
 from shared.web import PROBLEM_HANDLERS, background
 from shared.withdrawals import Withdrawals

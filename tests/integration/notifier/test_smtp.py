@@ -17,7 +17,7 @@ from services.notifier.smtp import (
     MailServerUnavailable,
     OutcomeUnknown,
 )
-from shared.config import Smtp
+from shared.sections import Smtp
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.smtp_server import Drop, SmtpServer

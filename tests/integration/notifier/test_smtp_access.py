@@ -16,7 +16,7 @@ import pytest_asyncio
 from services.notifier.deliveries import Deliveries
 from services.notifier.smtp import Mailer, MailServerUnavailable
 from services.notifier.smtp_access import unread
-from shared.config import Smtp
+from shared.sections import Smtp
 from tests.integration.notifier.house import Directory, only, record_one, sending, settings
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually

@@ -27,7 +27,9 @@ with warnings.catch_warnings():
 
 from services.registry.pages.provider import Provider, ProviderUnavailable, SignInRefused
 from services.registry.pages.routes import provider_of
-from shared.config import ConfigurationError, Registry, Settings, SignIn
+from shared.config import Settings
+from shared.sections import Registry, SignIn
+from shared.setting_values import ConfigurationError
 from tests.integration.pages.visitor import PASSWORD, Visitor, visitor_of
 from tests.integration.registry.api import Api, api_of
 from tests.integration.registry.house import house_in

@@ -22,9 +22,10 @@ from starlette.types import Receive, Scope, Send
 from services.registry.app import create_app
 from services.registry.directory import User
 from services.registry.handlers import Context, create_application
-from shared.config import Database, Registry, Settings, Token
+from shared.config import Settings
 from shared.credentials import digest_of, new_client_id, new_client_secret
 from shared.problem import PROBLEM_MEDIA_TYPE
+from shared.sections import Database, Registry, Token
 from shared.service_credential import load_or_create
 from tests.integration.registry.house import House, now
 from tests.integration.token.house import serving

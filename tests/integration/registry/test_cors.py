@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.registry.app import create_app
-from shared.config import Cors
+from shared.sections import Cors
 from tests.integration.registry.api import Api
 from tests.integration.token.house import serving
 

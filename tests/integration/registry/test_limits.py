@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shared.config import RateLimits
+from shared.sections import RateLimits
 from tests.integration.registry.api import api_of, problem
 from tests.integration.registry.house import House
 

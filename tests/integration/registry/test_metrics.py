@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from services.registry import relay
 from services.registry.app import create_app
 from services.registry.event_store import EventStore
-from shared.config import Bus, Database, Registry, Settings
+from shared.config import Settings
+from shared.sections import Bus, Database, Registry
 from shared.service_credential import load_or_create
 from tests.integration.registry.api import Api
 from tests.integration.registry.house import House, proxied

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from services.registry.app import create_app
 from shared import clock_check, database_check
-from shared.config import Database, Registry, Settings
+from shared.config import Settings
+from shared.sections import Database, Registry
 from shared.service_credential import load_or_create
 from tests.integration.registry.house import House
 from tests.support.eventually import eventually

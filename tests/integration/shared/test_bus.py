@@ -22,10 +22,10 @@ from shared.bus import (
     follow_public,
     open_publisher,
 )
-from shared.config import Bus
 from shared.envelope import Entry, Envelope, Metadata
 from shared.events import NO_PRIVATE_DATA, PrivateData
 from shared.secret_source import bus_source
+from shared.sections import Bus
 from shared.subscription import Inbox
 from shared.tasks import end
 from shared.traceparent import Place

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from shared import database_check
-from shared.config import Database
 from shared.database_check import DatabaseCheck
 from shared.health import NotReady
 from shared.postgres import (
@@ -21,6 +20,7 @@ from shared.postgres import (
     migrate_database,
 )
 from shared.secret_source import trouble_of
+from shared.sections import Database
 from shared.web import background
 from tests.support.eventually import eventually
 from tests.support.locked_postgres import LockedDatabase

@@ -8,8 +8,9 @@ import pytest
 import structlog
 
 from shared import otlp
-from shared.config import Settings, Telemetry
+from shared.config import Settings
 from shared.exporting import tracing_of
+from shared.sections import Telemetry
 from shared.tracing import Tracing, part
 from tests.support.collector import Collector, collecting
 from tests.support.eventually import eventually

@@ -9,7 +9,6 @@ import pytest
 import pytest_asyncio
 
 from shared import postgres
-from shared.config import Database
 from shared.postgres import (
     Connection,
     DatabaseError,
@@ -23,6 +22,7 @@ from shared.postgres import (
     require_migrated,
     wait_until_reachable,
 )
+from shared.sections import Database
 from tests.support.ports import free_port
 
 STEPS = [

@@ -20,10 +20,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shared import resource_server
-from shared.config import Settings, Subscription
+from shared.config import Settings
 from shared.dpop import hash_of
 from shared.jwk import thumbprint
 from shared.resource_server import BearerVerifier, Possession, ResourceServer
+from shared.sections import Subscription
 from shared.subscription import Subscription as Following
 from shared.tasks import end
 from shared.withdrawals import Withdrawals

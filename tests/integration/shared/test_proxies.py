@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shared import config
+from shared import sections
 from shared.server import Server, bind
 from tests.support.eventually import eventually
 
@@ -29,7 +29,7 @@ async def behind(*proxies: str) -> AsyncIterator[httpx.AsyncClient]:
     """Serve what tells where a request came from; yield a client on 127.0.0.1."""
     listener = bind("127.0.0.1", 0, option="--port")
     app = Starlette(routes=[Route("/", _where_from)])
-    server = Server(app, config.Server(proxies=proxies))
+    server = Server(app, sections.Server(proxies=proxies))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await eventually(lambda: server.started)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -66,4 +66,4 @@ async def test_what_a_client_itself_says_is_no_part_of_it() -> None:
 def test_what_can_be_nobody_is_refused() -> None:
     """A slip would trust nobody, and all clients would count as one."""
     with pytest.raises(ValidationError, match="host names"):
-        config.Server(proxies=("http://caddy",))
+        sections.Server(proxies=("http://caddy",))

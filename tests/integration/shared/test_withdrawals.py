@@ -8,8 +8,8 @@ from typing import Literal
 import pytest
 from structlog.testing import capture_logs
 
-from shared.config import Subscription as Settings
 from shared.envelope import Page
+from shared.sections import Subscription as Settings
 from shared.subscription import Cursor, Subscription
 from shared.web import background
 from shared.withdrawals import TokenWithdrawn, Withdrawals, WithdrawalsStale

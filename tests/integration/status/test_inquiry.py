@@ -16,7 +16,8 @@ from services.status import inquiry
 from services.status.findings import find
 from services.status.inquiry import Answers, inquire
 from services.status.shape import Status
-from shared.config import Notifier, Registry, Settings, Token
+from shared.config import Settings
+from shared.sections import Notifier, Registry, Token
 from shared.server import Server, bind
 from shared.web import health_routes
 from tests.support.eventually import eventually

@@ -17,10 +17,11 @@ from starlette.routing import Route
 
 from services.token.app import create_app
 from services.token.keys import Algorithm, generate
-from shared.config import Bus, FailureLimits, Registry, Resource, Settings, Subscription, Token
+from shared.config import Settings
 from shared.envelope import Envelope, encode_internal
 from shared.events import NO_PRIVATE_DATA, Event, PrivateData, TokensRevoked, subject_of
 from shared.revocation import TokenRevocation
+from shared.sections import Bus, FailureLimits, Registry, Resource, Subscription, Token
 from shared.server import Server, bind
 from shared.service_credential import is_presented, load_or_create
 from shared.trust import trusted

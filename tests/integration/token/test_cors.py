@@ -1,7 +1,7 @@
 """Cross-origin requests to the token service, as a browser sends them."""
 
-from shared.config import Cors
 from shared.cors import for_origins
+from shared.sections import Cors
 from tests.integration.token.house import House
 
 PAGE = "https://app.example.com"

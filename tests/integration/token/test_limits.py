@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import jwt
 
-from shared.config import FailureLimits
 from shared.credentials import new_client_id, new_client_secret
+from shared.sections import FailureLimits
 from tests.integration.token.house import House
 from tests.integration.token.test_assertions import Client
 from tests.integration.token.test_token_endpoint import assert_refused, basic

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from services.notifier.dkim import signer_of
 from services.notifier.headers import WIRE
 from services.notifier.outgoing import Outgoing
-from shared.config import ConfigurationError, Dkim, Notifier
+from shared.sections import Dkim, Notifier
+from shared.setting_values import ConfigurationError
 
 NAME = b"mail._domainkey.example.com."
 PRIVATE = (

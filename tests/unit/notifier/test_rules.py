@@ -7,8 +7,9 @@ import pytest
 
 from services.notifier.domain import FACT_TYPES, SecretExpiring
 from services.notifier.rules import parse_rules
-from shared.config import ConfigurationError, load
+from shared.config import load
 from shared.events import EVENT_TYPES, ApplicationDeactivated
+from shared.setting_values import ConfigurationError
 
 WHOLE = """\
 notifier:

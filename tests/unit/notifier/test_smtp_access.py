@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from services.notifier.smtp_access import Login, access_of
-from shared.config import ConfigurationError, Smtp
+from shared.sections import Smtp
+from shared.setting_values import ConfigurationError
 
 
 def refusal(**values: Any) -> str:

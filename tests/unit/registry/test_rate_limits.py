@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from services.registry.rate_limits import REFUSED, CallerLimits, FailedAuthentications
-from shared.config import RateLimits
 from shared.problem import Problem
+from shared.sections import RateLimits
 
 
 def frozen() -> float:

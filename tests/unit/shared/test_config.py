@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.config import ConfigurationError, Settings, load, parse_duration, secret
+from shared.config import Settings, load
+from shared.setting_values import ConfigurationError, parse_duration, secret
 
 ROOT = Path(__file__).parents[3]
 PASSWORD = "hunter2hunter2"

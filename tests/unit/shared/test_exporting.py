@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from shared.config import ConfigurationError, Settings, Telemetry, load
+from shared.config import Settings, load
 from shared.exporting import tracing_of
+from shared.sections import Telemetry
+from shared.setting_values import ConfigurationError
 from shared.tracing import OFF
 
 CONFIG = Path(__file__).parents[3] / "config.yml"

@@ -13,9 +13,9 @@ import pytest
 import structlog
 
 from shared import request_ids
-from shared.config import Logs
 from shared.credentials import digest_of, new_client_secret
 from shared.logs import REMOVED, configure, debug_each, get_logger, remove_secrets, scrub
+from shared.sections import Logs
 from shared.traceparent import Place
 from tests.unit.shared.factories import envelope
 from tests.unit.shared.told import ToldTracing

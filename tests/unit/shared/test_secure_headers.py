@@ -9,7 +9,8 @@ from starlette.routing import Route
 from services.token.client_request import ClientRequest
 from services.token.endpoint import Endpoint
 from services.token.parameters import Parameters
-from shared.config import Settings, Token
+from shared.config import Settings
+from shared.sections import Token
 from shared.secure_headers import Service, added, headers_at
 from shared.web import PROBLEM_HANDLERS
 

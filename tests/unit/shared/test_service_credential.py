@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import ConfigurationError
 from shared.service_credential import is_presented, load, load_or_create
+from shared.setting_values import ConfigurationError
 
 
 def test_it_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:

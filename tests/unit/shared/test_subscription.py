@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared import subscription as subscription_module
-from shared.config import Subscription as Settings
 from shared.envelope import Page, UndecodableEvent
 from shared.failures import TransientFailure
+from shared.sections import Subscription as Settings
 from shared.subscription import BEGINNING, Cursor, Inbox, Subscription, Verdict, judge
 from shared.tasks import end
 from tests.support.eventually import eventually

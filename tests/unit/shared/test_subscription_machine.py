@@ -14,9 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from shared.config import Subscription as Settings
 from shared.envelope import Entry, Envelope, Page, Undecodable
 from shared.failures import TransientFailure
+from shared.sections import Subscription as Settings
 from shared.subscription import BEGINNING, Cursor, Inbox, Subscription
 from tests.unit.shared.factories import envelope, undecodable
 

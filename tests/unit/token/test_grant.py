@@ -7,7 +7,7 @@ import pytest
 from services.token.errors import InvalidRequest, InvalidScope, InvalidTarget, UnsupportedGrantType
 from services.token.grant import Target, Targets, check_grant_type, granted_scope
 from services.token.parameters import Parameters
-from shared.config import Resource
+from shared.sections import Resource
 from tests.unit.token.factories import Application, client_record
 
 ANY = Target(audience="https://api.example")

@@ -3,7 +3,8 @@
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
 from services.token.metadata import metadata_of, metadata_path
-from shared.config import Settings, Token
+from shared.config import Settings
+from shared.sections import Token
 
 
 def settings(issuer: str | None = None) -> Settings:
