@@ -15,7 +15,7 @@ from services.registry import feed as feed_module
 from services.registry.event_store import EventStore
 from services.registry.feed import Feed, Wakeup, listen, snapshot
 from shared.envelope import decode_page
-from shared.postgres import Pool, connect, create_pool
+from shared.postgres import NotConnected, Pool, connect, create_pool
 from shared.tasks import end
 from tests.integration.registry.house import House, session
 from tests.support.eventually import eventually
@@ -228,7 +228,7 @@ async def test_a_server_that_refuses_does_not_end_the_listening(house: House) ->
     async with listening(house), session(elsewhere) as operator:
         await operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         try:
-            with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
+            with pytest.raises(NotConnected, match="not currently accepting connections"):
                 await connect(house.dsn)
             task = asyncio.create_task(listen(house.dsn, lambda: None))
             await asyncio.wait({task}, timeout=0.5)
