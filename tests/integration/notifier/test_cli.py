@@ -280,7 +280,8 @@ async def test_a_broken_rule_keeps_the_service_from_starting(
     config.write_text("notifier:\n  rules:\n    mine: {event: Nothing}\n")
     load_or_create(tmp_path / "service_credential")
 
-    for arguments in (["notifier", "serve"], ["notifications", "test", "--to", "a@b.example"]):
+    serve = ["notifier", "serve", "--port", str(free_port())]
+    for arguments in (serve, ["notifications", "test", "--to", "a@b.example"]):
         refused = await console.run(*arguments, "--config", str(config))
         assert_one_line(refused, f"{config}, line 3: notifier.rules.mine.event")
 
