@@ -10,7 +10,7 @@ FOUND  := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # In their own order: by size, the file with the longest test would come last, alone.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install install-dev up test lint format bench lock broker browser mail-server promtool release-snapshot licences sbom audit image image-check clean
+.PHONY: help install install-dev up test lint format bench lock images broker browser mail-server promtool release-snapshot licences sbom audit image image-check clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 up: install ## Run all three services here (ARGS="--amqp-url … --no-demo")
 	@exec $(VENV)/bin/oauthapps up $(ARGS)
 
-test: install-dev broker browser mail-server promtool ## Run all tests on real parts
+test: install-dev images broker browser mail-server promtool ## Run all tests on real parts
 	$(PYTHON) -m pytest $(WORKERS) $(ARGS)
 
 lint: install-dev ## ruff and mypy
@@ -50,7 +50,11 @@ format: install-dev ## Let ruff put the code in order
 bench: install-dev broker ## Measure; prints ratios
 	$(PYTHON) -m bench $(ARGS)
 
-# The tests want RabbitMQ: a given URL, a container, or the server of the Debian package.
+# The tests take Postgres and RabbitMQ from containers where a Docker engine answers.
+images:
+	@tests/install-images postgres:17 rabbitmq:4-management
+
+# Some tests stop and kill a RabbitMQ: the server of the Debian package.
 broker:
 	@tests/install-broker
 
