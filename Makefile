@@ -10,7 +10,11 @@ FOUND  := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # In their own order: by size, the file with the longest test would come last, alone.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install install-dev up test lint format bench lock images broker browser mail-server promtool release-snapshot licences sbom audit image image-check clean
+# As deploy/docker-compose.yml names them, whose containers `make test-compose` starts.
+TEST_IMAGES    := postgres:17 rabbitmq:4-management
+COMPOSE_IMAGES := $(TEST_IMAGES) python:3.13-slim caddy:2 axllent/mailpit
+
+.PHONY: help install install-dev up test test-compose lint format bench lock images broker browser mail-server promtool release-snapshot licences sbom audit image image-check clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +42,10 @@ up: install ## Run all three services here (ARGS="--amqp-url … --no-demo")
 test: install-dev images broker browser mail-server promtool ## Run all tests on real parts
 	$(PYTHON) -m pytest $(WORKERS) $(ARGS)
 
+test-compose: install-dev ## Bring the containers up, use them, kill them (needs Docker)
+	@tests/install-images --required $(COMPOSE_IMAGES)
+	$(PYTHON) -m pytest tests/compose --timeout 600 $(ARGS)
+
 lint: install-dev ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -52,7 +60,7 @@ bench: install-dev broker ## Measure; prints ratios
 
 # The tests take Postgres and RabbitMQ from containers where a Docker engine answers.
 images:
-	@tests/install-images postgres:17 rabbitmq:4-management
+	@tests/install-images $(TEST_IMAGES)
 
 # Some tests stop and kill a RabbitMQ: the server of the Debian package.
 broker:
