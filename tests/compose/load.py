@@ -30,6 +30,8 @@ class Load:
         self._tasks: list[asyncio.Task[None]] = []
         self.outcomes: Counter[str] = Counter()
         self.refused = 0
+        # What clients were told who got no token.
+        self.said: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._ask_on()) for _ in range(CLIENTS)]
@@ -76,4 +78,6 @@ class Load:
                 except httpx.HTTPError as error:
                     return type(error).__name__
                 else:
+                    if answer.status_code != 200:
+                        self.said.add(answer.text)
                     return str(answer.status_code)

@@ -8,7 +8,7 @@ import pytest
 from tests.compose.stack import FILES
 
 
-def test_it_reads_the_file() -> None:
+async def test_it_reads_the_file() -> None:
     """Debian 12 has no newer one."""
     program = shutil.which("docker-compose")
     if program is None or "1.29" not in _run(program, "--version"):
