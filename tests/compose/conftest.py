@@ -1,11 +1,12 @@
 """The containers, brought up once for all tests here: `make test-compose`."""
 
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 import pytest_asyncio
 
-from tests.compose.stack import Stack
+from tests.compose.stack import PROJECT, Stack
 
 REPLICAS = 3
 
@@ -16,16 +17,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the containers said during a test that failed."""
+    report = yield
+    if report.failed:
+        command = ("docker", "compose", "--project-name", PROJECT, "logs", "--no-color")
+        since = ("--since", str(int(call.start)), "--tail", "200")
+        said = subprocess.run([*command, *since], check=False, capture_output=True, text=True)
+        report.sections.append(("containers", said.stdout + said.stderr))
+    return report
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
-    """All containers, healthy; their last words are shown where a test failed."""
+async def stack() -> AsyncIterator[Stack]:
+    """All containers, healthy."""
     async with Stack() as stack:
         yield stack
-        if request.session.testsfailed:
-            reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-            assert reporter is not None
-            reporter.section("what the containers said")
-            reporter.write(await stack.logs("--tail", "100"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

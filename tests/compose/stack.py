@@ -18,6 +18,8 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "deploy" / "docker-compose.yml", Path(__file__).with_name("settings.yml"))
+# The same for a checkout: the next run removes what a killed one left.
+PROJECT = f"oauthapps-test-{hashlib.sha256(bytes(ROOT)).hexdigest()[:8]}"
 PORTS = ("registry", "token", "notifier", "bus", "mailpit")
 # RabbitMQ is asked every fifteen seconds, and may need a while to start.
 HEALTHY_SECONDS = 120.0
@@ -47,14 +49,12 @@ class Stack:
     """All containers, from `up` to `down --volumes`."""
 
     def __init__(self) -> None:
-        # The same for a checkout: the next run removes what a killed one left.
-        self.project = f"oauthapps-test-{hashlib.sha256(bytes(ROOT)).hexdigest()[:8]}"
         ports = {name: free_port() for name in PORTS}
         self.url = {name: f"http://localhost:{port}" for name, port in ports.items()}
         self.bus = f"localhost:{ports['bus']}"
         self._environment = {
             **os.environ,
-            "OAUTHAPPS_IMAGE": self.project,
+            "OAUTHAPPS_IMAGE": PROJECT,
             **{f"OAUTHAPPS_{name.upper()}_PORT": str(port) for name, port in ports.items()},
             **{f"OAUTHAPPS_{name.upper()}_URL": self.url[name] for name in PORTS[:3]},
         }
@@ -67,7 +67,8 @@ class Stack:
             await self.compose("up", "--detach", "--build", "--quiet-pull")
             await self.is_well()
             await self._settle()
-        except BaseException:
+        except BaseException as error:
+            error.add_note(await self.logs("--tail", "50"))
             await self._down()
             raise
         return self
@@ -80,12 +81,12 @@ class Stack:
     ) -> None:
         await self.http.aclose()
         await self._down()
-        await docker("image", "rm", "--force", self.project)
+        await docker("image", "rm", "--force", PROJECT)
 
     async def compose(self, *arguments: str) -> str:
         """Run `docker compose`, without settings of the checkout's own."""
         files = [part for file in FILES for part in ("--file", str(file))]
-        where = ("--project-name", self.project, *files, "--env-file", os.devnull)
+        where = ("--project-name", PROJECT, *files, "--env-file", os.devnull)
         plain = ("--ansi", "never", "--progress", "quiet")
         return await docker(
             "compose", *plain, *where, "--profile", "dev", *arguments, environment=self._environment
@@ -93,7 +94,7 @@ class Stack:
 
     async def containers(self, *services: str) -> list[Container]:
         """Return all containers, or those of services."""
-        found = await containers_of(self.project)
+        found = await containers_of(PROJECT)
         return [one for one in found if not services or one.service in services]
 
     async def container(self, service: str) -> Container:

@@ -116,3 +116,5 @@ async def test_who_crashes_is_started_again(stack: Stack) -> None:
     for container in crashed:
         (now,) = [one for one in await stack.containers() if one.id == container.id]
         assert now.facts["RestartCount"] == container.facts["RestartCount"] + 1
+    # Fails with another exit status than 0.
+    await eventually(lambda: stack.run("status"), 30)

@@ -45,6 +45,7 @@ async def test_an_application_lives_and_everybody_knows(stack: Stack, subscriber
         application = await stack.create(NAME)
 
         answer = await stack.request_token(application)
+        assert answer.status_code == 200, answer.text
         claims = await asyncio.to_thread(verified, stack, answer.json()["access_token"])
         assert application.client_id == claims["sub"] == claims["client_id"]
         (mail,) = await eventually(lambda: stack.mails_about(NAME))

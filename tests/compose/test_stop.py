@@ -3,6 +3,7 @@
 from tests.compose.engine import Container, docker
 from tests.compose.load import Load
 from tests.compose.stack import Stack
+from tests.support.eventually import eventually
 
 # Docker kills what needs longer; then its exit status is 137.
 STOP_SECONDS = 10
@@ -57,4 +58,4 @@ async def test_all_of_it_is_stopped_and_started(stack: Stack) -> None:
 
     assert await stack.gets_token(application)
     # Fails with another exit status than 0.
-    await stack.run("status")
+    await eventually(lambda: stack.run("status"), 30)
