@@ -32,7 +32,7 @@ async def ended(stack: Stack, container: Container) -> Container:
         (now,) = [one for one in await stack.containers() if one.id == container.id]
         return now if now.state == "exited" or now.started_at != container.started_at else None
 
-    found: Container = await eventually(look)
+    found: Container = await eventually(look, 30)
     return found
 
 
@@ -69,9 +69,10 @@ async def test_tokens_go_on_and_nothing_is_lost(replicas: Stack, service: str) -
     for number, victim in enumerate(await replicas.containers(service)):
         name = f"{service} {number}"
         async with Load(replicas.url["token"], steady) as load:
-            changing = asyncio.create_task(change(replicas, name))
-            await kill(replicas, victim)
-            stays, goes = await changing
+            async with asyncio.TaskGroup() as together:
+                changing = together.create_task(change(replicas, name))
+                await kill(replicas, victim)
+            stays, goes = changing.result()
             await load.goes_on()
 
         assert set(load.failed) <= IN_HAND.get(service, set()), load.outcomes
