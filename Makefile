@@ -10,7 +10,11 @@ FOUND  := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # In their own order: by size, the file with the longest test would come last, alone.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install install-dev up test lint format bench lock broker browser mail-server promtool release-snapshot licences sbom audit image image-check clean
+# As deploy/docker-compose.yml names them, whose containers `make test-compose` starts.
+TEST_IMAGES    := postgres:17 rabbitmq:4-management
+COMPOSE_IMAGES := $(TEST_IMAGES) python:3.13-slim caddy:2 axllent/mailpit
+
+.PHONY: help install install-dev up test test-compose lint format bench lock images broker browser mail-server promtool release-snapshot licences sbom audit image image-check clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,8 +39,12 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 up: install ## Run all three services here (ARGS="--amqp-url … --no-demo")
 	@exec $(VENV)/bin/oauthapps up $(ARGS)
 
-test: install-dev broker browser mail-server promtool ## Run all tests on real parts
+test: install-dev images broker browser mail-server promtool ## Run all tests on real parts
 	$(PYTHON) -m pytest $(WORKERS) $(ARGS)
+
+test-compose: install-dev ## Bring the containers up, use them, kill them (needs Docker)
+	@tests/install-images --required $(COMPOSE_IMAGES)
+	$(PYTHON) -m pytest tests/compose --timeout 600 $(ARGS)
 
 lint: install-dev ## ruff and mypy
 	$(VENV)/bin/ruff check .
@@ -50,7 +58,11 @@ format: install-dev ## Let ruff put the code in order
 bench: install-dev broker ## Measure; prints ratios
 	$(PYTHON) -m bench $(ARGS)
 
-# The tests want RabbitMQ: a given URL, a container, or the server of the Debian package.
+# The tests take Postgres and RabbitMQ from containers where a Docker engine answers.
+images:
+	@tests/install-images $(TEST_IMAGES)
+
+# Some tests stop and kill a RabbitMQ: the server of the Debian package.
 broker:
 	@tests/install-broker
 

@@ -13,6 +13,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -27,6 +28,8 @@ INBOX_CAPACITY = 10_000
 BELIEVED_SECONDS = 15.0
 # A subscription that stands still before an event says so this often.
 SAY_AGAIN_SECONDS = 60.0
+# Between tries, however much the bus brings.
+LEAST_REST_SECONDS = 0.1
 log = get_logger(__name__)
 
 
@@ -107,14 +110,16 @@ class Inbox:
         self.connected = connected
         self._wake.set()
 
+    async def wait(self, seconds: float) -> None:
+        """Return when something has arrived, the bus came or went, or time is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
     async def take(self, seconds: float) -> list[tuple[str, Entry]]:
         """Return what has arrived, by position; an empty list when time is up or the bus went."""
         if not self._arrived:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                return []
+            await self.wait(seconds)
         self._wake.clear()
         taken = sorted(self._arrived, key=lambda one: one[1].position)
         self._arrived.clear()
@@ -181,8 +186,17 @@ class Subscription:
                     log.exception("subscription failed")
                 self.trouble = reason
             # Jitter: replicas that lost the registry together do not return together.
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+            await self._rest(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
             pause = min(pause * 2, self._settings.retry_longest.total_seconds())
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait before the next try; less where the bus brings something: the registry is back."""
+        least = min(seconds, LEAST_REST_SECONDS)
+        await asyncio.sleep(least)
+        if self._inbox is None:
+            await asyncio.sleep(seconds - least)
+        else:
+            await self._inbox.wait(seconds - least)
 
     async def _step(self) -> None:
         """Take what comes next: from the bus while it delivers, else by a long poll."""

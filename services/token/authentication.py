@@ -18,7 +18,7 @@ from services.token.client_auth import (
     state_of,
 )
 from services.token.client_request import ClientRequest
-from services.token.errors import InvalidClient
+from services.token.errors import InvalidClient, ProjectionStale
 from services.token.failures import Failures
 from services.token.parameters import Parameters
 from services.token.replays import Replays
@@ -62,13 +62,21 @@ class ClientAuthentication:
         self._usage = usage
 
     async def __call__(self, request: ClientRequest, parameters: Parameters) -> Authenticated:
-        """Return the client. Raises InvalidRequest, InvalidClient, TooManyFailures."""
+        """Return the client.
+
+        Raises InvalidRequest, InvalidClient, ProjectionStale, TooManyFailures.
+        """
         try:
             shown = presented(request.authorization, parameters)
         except InvalidClient as error:
             self._tell_owner(error)
             raise
-        self._require_fresh()
+        try:
+            self._require_fresh()
+        except ProjectionStale:
+            # Who has just been started knows the clients in a moment, and is asked already.
+            await self._catch_up()
+            self._require_fresh()
         client_id = (
             shown.client_id if isinstance(shown, Credentials) else claimed_client(shown.token)
         )

@@ -14,10 +14,11 @@ EXPIRES_MILLISECONDS = 600_000
 class Subscriber:
     """Collects what the public exchange carries, bytes and parsed."""
 
-    def __init__(self, amqp_url: str) -> None:
+    def __init__(self, amqp_url: str, *, prefix: str = "stranger") -> None:
+        """The prefix begins the name of its queue: `subscriber` may have no other."""
         self._url = amqp_url
         # Of its own, since a broker that is given outlives the test, and so does the queue.
-        self._queue = f"stranger.{uuid.uuid4().hex}"
+        self._queue = f"{prefix}.{uuid.uuid4().hex}"
         self.bodies: list[bytes] = []
         self.keys: list[str] = []
         self.content_types: list[str | None] = []

@@ -15,6 +15,8 @@ import aio_pika
 import pytest_asyncio
 
 from shared.bus import INTERNAL_EXCHANGE, PUBLIC_EXCHANGE
+from tests.support.container_broker import IMAGE, ContainerBroker
+from tests.support.containers import obstacle
 from tests.support.missing import missing
 from tests.support.private_broker import PrivateBroker
 
@@ -70,6 +72,14 @@ class GivenBroker:
                 await channel.exchange_delete(exchange)
 
 
+def pytest_report_header() -> str:
+    """Say which RabbitMQ the tests get."""
+    if AMQP_VARIABLE in os.environ:
+        return f"RabbitMQ: the one that {AMQP_VARIABLE} names"
+    why_not = obstacle(IMAGE)
+    return f"RabbitMQ: {f'the Debian package, as {why_not}' if why_not else f'container {IMAGE}'}"
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def broker() -> AsyncIterator[Broker]:
     """A broker that all tests share; ask for `amqp_url` rather."""
@@ -81,10 +91,7 @@ def _choose() -> Broker:
     given = os.environ.get(AMQP_VARIABLE)
     if given:
         return GivenBroker(given)
-    # Imported late: it brings a Docker client along, and few runs need it.
-    from tests.support.container_broker import ContainerBroker
-
-    if ContainerBroker.is_at_hand():
+    if not obstacle(IMAGE):
         return ContainerBroker()
     if not PrivateBroker.is_installed():
         missing(NOTHING)

@@ -1,14 +1,11 @@
-"""RabbitMQ in a container, where a Docker engine answers and has the image already."""
+"""RabbitMQ in a container."""
 
-import shutil
-import subprocess
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx
-from testcontainers.core.config import testcontainers_config
-from testcontainers.core.container import DockerContainer
 
+from tests.support.containers import new_container
 from tests.support.eventually import eventually
 from tests.support.ports import answers
 from tests.support.private_broker import AMQP_GREETING, START_SECONDS, USER
@@ -22,24 +19,11 @@ class ContainerBroker:
     """A RabbitMQ whose virtual hosts are made through its management API."""
 
     def __init__(self) -> None:
-        # Its clean-up runs in a container of an image that would have to be downloaded.
-        testcontainers_config.ryuk_disabled = True
-        self._container: Any = DockerContainer(IMAGE).with_exposed_ports(AMQP_PORT, MANAGEMENT_PORT)
-
-    @staticmethod
-    def is_at_hand() -> bool:
-        """Tell whether nothing has to be downloaded."""
-        docker = shutil.which("docker")
-        if docker is None:
-            return False
-        asked = subprocess.run(
-            [docker, "image", "inspect", IMAGE], check=False, capture_output=True, timeout=10
-        )
-        return asked.returncode == 0
+        self._container = new_container(IMAGE, AMQP_PORT, MANAGEMENT_PORT)
 
     async def __aenter__(self) -> Self:
-        self._container.start()
         try:
+            self._container.start()
             await eventually(self._is_ready, START_SECONDS)
         except BaseException:
             self._container.stop()

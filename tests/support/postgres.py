@@ -15,10 +15,20 @@ import pytest
 import pytest_asyncio
 
 from services.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError
+from tests.support.container_postgres import IMAGE, ContainerPostgres
+from tests.support.containers import obstacle
 from tests.support.missing import missing
 
 T = TypeVar("T")
 DATABASE_VARIABLE = "OAUTHAPPS_TEST_DATABASE_URL"
+
+
+def pytest_report_header() -> str:
+    """Say which Postgres the tests get."""
+    if DATABASE_VARIABLE in os.environ:
+        return f"Postgres: the one that {DATABASE_VARIABLE} names"
+    why_not = obstacle(IMAGE)
+    return f"Postgres: {f'the wheel, as {why_not}' if why_not else f'container {IMAGE}'}"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -27,6 +37,10 @@ async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     given = os.environ.get(DATABASE_VARIABLE)
     if given:
         yield given
+        return
+    if not obstacle(IMAGE):
+        async with ContainerPostgres() as container:
+            yield container.url
         return
     postgres = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False)
     try:

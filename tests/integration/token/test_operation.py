@@ -129,6 +129,23 @@ async def test_a_projection_that_was_never_filled_is_not_relied_on(house: House)
         assert (await http.get("/livez")).status_code == 200
 
 
+async def test_who_asks_before_the_clients_are_known_waits_for_them(house: House) -> None:
+    """A new replica behind a proxy gets requests as soon as it takes connections."""
+    house.make_keys()
+    await house.registry.tell(house.application.created())
+    house.registry.held.clear()
+    async with (
+        house.registry.serving(),
+        house.token_service(catch_up_timeout=timedelta(seconds=30)) as http,
+    ):
+        asking = asyncio.create_task(status(http, house.request()))
+        await eventually(lambda: house.registry.asked.get("head"))
+        assert "never filled" in (await checks(http))["projection"]
+        house.registry.held.set()
+
+        assert await asking == 200
+
+
 async def test_the_service_waits_for_its_registry(house: House) -> None:
     """Order of start does not matter."""
     house.make_keys()

@@ -245,6 +245,21 @@ async def test_a_feed_that_holds_back_what_it_has_is_not_believed() -> None:
         await eventually(lambda: len(subscriber.applied) == 1)
 
 
+async def test_what_the_bus_brings_ends_the_wait_for_another_try() -> None:
+    """A registry that is back has clients at once: nobody sits out a pause of before."""
+    feed, subscriber, inbox = PollingFeed(), MemorySubscriber(), Inbox()
+    inbox.set_connected(True)
+    feed.breakage = TransientFailure("no answer")
+    patient = Settings(retry_first=timedelta(hours=1), retry_longest=timedelta(hours=1))
+    async with following(feed, subscriber, inbox, settings=patient) as subscription:
+        await eventually(lambda: subscription.trouble)
+        feed.append()
+        inbox.put(feed.log_epoch, feed.log[-1])
+
+        await eventually(lambda: subscription.trouble is None)
+    assert subscriber.applied == feed.log
+
+
 async def test_what_the_bus_brings_is_applied_while_the_feed_is_out_of_reach() -> None:
     """A deactivation that has arrived must not wait until the registry can be asked again."""
     feed, subscriber, inbox = PollingFeed(), MemorySubscriber(), Inbox()
