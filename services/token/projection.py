@@ -7,12 +7,9 @@ its cursor. It can be made anew from the registry at any time.
 import asyncio
 import contextlib
 import ctypes
-import fcntl
-import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +18,7 @@ import msgspec
 
 from services.token import freshness
 from services.token.domain import evolve
+from services.token.file_lock import locked
 from services.token.room import reserve_lock_file
 from shared.clients import ClientRecord, SnapshotHead, checksum
 from shared.envelope import Envelope
@@ -368,7 +366,7 @@ def _open(folder: Path, map_size: int, *, repair: bool) -> tuple[lmdb.Environmen
     """Open the store. One that is damaged or not ours is put away: the registry has it all."""
     store = folder / "lmdb"
     # Two workers that start together must not each put away what the other has just made.
-    with _locked(folder / "open.lock"):
+    with locked(folder / "open.lock"):
         try:
             return _open_sound(store, map_size)
         except ProjectionDamaged as error:
@@ -438,13 +436,3 @@ def _require_whole(store: Path, environment: lmdb.Environment) -> None:
     needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     if (store / "data.mdb").stat().st_size < needed:
         raise ProjectionDamaged("the file ends early")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

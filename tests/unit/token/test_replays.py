@@ -1,5 +1,7 @@
 """What may be used once."""
 
+import multiprocessing
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,33 @@ def test_a_damaged_store_is_made_anew_and_a_folder_that_is_none_is_said(tmp_path
     assert replays.trouble is None
     assert replays.is_new("a", until=1.0, now=0.0)
     replays.close()
+
+
+def test_workers_that_find_it_damaged_together_know_of_each_other(tmp_path: Path) -> None:
+    """Each with a store of its own would take what the other has taken."""
+    for number in range(8):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "data.mdb").write_bytes(b"x" * 10_000)
+        assert sorted(_answers_of_two_workers(folder)) == [False, True]
+
+
+def _answers_of_two_workers(folder: Path) -> list[bool]:
+    forks = multiprocessing.get_context("fork")
+    begin, opened, answers = forks.Barrier(2), forks.Barrier(2), forks.Queue()
+    workers = [
+        forks.Process(target=lambda: answers.put(_answer(folder, begin, opened))) for _ in range(2)
+    ]
+    for one in workers:
+        one.start()
+    found: list[bool] = [answers.get(timeout=30) for _ in workers]
+    for one in workers:
+        one.join()
+    return found
+
+
+def _answer(folder: Path, begin: Barrier, opened: Barrier) -> bool:
+    begin.wait()
+    replays = Replays(folder)
+    opened.wait()
+    return replays.is_new("a", until=100.0, now=0.0)
