@@ -81,6 +81,10 @@ class Replays:
         except lmdb.MapFullError:
             raise self._failed("the store is full until some have expired") from None
         except lmdb.Error as error:
+            if isinstance(error, lmdb.PanicError):
+                # LMDB has given up, and goes on when it is opened again.
+                self.close()
+                self._environment = None
             raise self._failed(f"{error}; make room on its disk") from None
         self._trouble = None
         self._failing.over()

@@ -3,11 +3,13 @@
 import multiprocessing
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.token.errors import NoRoom
 from services.token.replays import Replays
+from tests.support.given_up import GivenUp
 
 
 def test_a_name_is_new_until_it_was_seen_and_again_when_it_has_expired(tmp_path: Path) -> None:
@@ -69,6 +71,19 @@ def test_a_damaged_store_is_made_anew_and_a_folder_that_is_none_is_said(tmp_path
     (tmp_path / "file").unlink()
     assert replays.trouble is None
     assert replays.is_new("a", until=1.0, now=0.0)
+    replays.close()
+
+
+def test_it_goes_on_after_a_failure_that_lmdb_does_not_get_over(tmp_path: Path) -> None:
+    """Such as a disk without room for its first page: it is opened again."""
+    replays = Replays(tmp_path / "r")
+    assert replays.is_new("a", until=1e12, now=0.0)
+    given_up: Any = GivenUp(replays._environment)
+    replays._environment = given_up
+    with pytest.raises(NoRoom):
+        replays.is_new("b", until=1e12, now=0.0)
+    assert replays.trouble is None
+    assert not replays.is_new("a", until=1e12, now=0.0)
     replays.close()
 
 
