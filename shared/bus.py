@@ -41,6 +41,7 @@ from aio_pika.exceptions import (
 )
 from prometheus_client import Counter
 
+from shared.cut_urls import is_cut
 from shared.envelope import (
     CLOUDEVENTS_MEDIA_TYPE,
     Entry,
@@ -359,11 +360,10 @@ async def _close(connection: AbstractConnection) -> None:
 def _place(url: str) -> str:
     """Return host and port: the part of the URL that may be logged."""
     parts = urlsplit(url)
-    try:
-        return f"{parts.hostname}:{parts.port or 5672}"
-    except ValueError:
-        # An unescaped / or # in the password ends the address there: what is found is part of it.
-        return "a URL that cannot be read (is its password percent-encoded?)"
+    with suppress(ValueError):
+        if not is_cut(parts):
+            return f"{parts.hostname}:{parts.port or 5672}"
+    return "a URL that cannot be read (is its password percent-encoded?)"
 
 
 def _user(url: str) -> str:

@@ -53,6 +53,6 @@ class ClockCheck:
         """Take down the `Date` of an answer, if it has one that can be read."""
         try:
             told = parsedate_to_datetime(date or "").timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return
         self.compare(told, asked_at=asked_at, within=DATE_SECONDS)

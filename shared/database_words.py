@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from shared.cut_urls import is_cut
+
 
 def why_not_connected(error: BaseException, url: str, named: str) -> str:
     """Return why there is no connection, and what to do; `named` is what holds the URL."""
@@ -69,10 +71,12 @@ def _said(error: BaseException) -> str:
 def _place(url: str) -> str:
     """Return where it is: the part of a URL that may be logged."""
     parts = urlsplit(url)
+    if is_cut(parts):
+        return "an unreadable address"
     try:
         port = parts.port
     except ValueError:
-        # Several hosts, or an unescaped / or # in the password, which ends the address there.
+        # Several hosts, or none that can be read.
         if "," not in parts.netloc:
             return "an unreadable address"
         port = None

@@ -12,6 +12,8 @@ _OF_STATEMENTS = (
     asyncpg.DiskFullError,
     asyncpg.QueryCanceledError,
     asyncpg.ReadOnlySQLTransactionError,
+    # Of one that takes too long, while all others are answered.
+    TimeoutError,
 )
 
 

@@ -98,20 +98,29 @@ class Outbox(Generic[T]):
         if not self._under_way:
             return True
         try:
-            answer = await http.post(self._url, content=self._encode(self._under_way))
-        except httpx.HTTPError as error:
+            # For all of it: the client's own bound is for each part of an answer, and starts anew.
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await http.post(self._url, content=self._encode(self._under_way))
+        except (httpx.HTTPError, TimeoutError) as error:
             self._say(f"no answer ({type(error).__name__})")
             return False
+        except Exception as error:  # noqa: BLE001 - one batch that surprises us must not be the last
+            self._give_up(f"unexpected {type(error).__name__}")
+            return True
         if answer.status_code in _LATER:
             self._say(f"status {answer.status_code}")
             return False
         if answer.is_success:
+            self._under_way = []
             self._say(None)
         else:
-            self._lost += len(self._under_way)
-            self._say(f"status {answer.status_code}")
-        self._under_way = []
+            self._give_up(f"status {answer.status_code}")
         return True
+
+    def _give_up(self, trouble: str) -> None:
+        self._lost += len(self._under_way)
+        self._under_way = []
+        self._say(trouble)
 
     def _say(self, trouble: str | None) -> None:
         """Log what became of a batch: a trouble seldom, and its end where it was told."""

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import request_ids
 from shared.short_way import Answer, Responder
-from shared.tracing import Span, Tracing
+from shared.tracing import Span, Tracing, leave
 
 # Asked all the time, by machines, for a word.
 NOT_TRACED = frozenset({"/livez", "/readyz", "/metrics"})
@@ -63,6 +63,8 @@ class Traced:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        # One that was sent before the last was answered is begun by the answer to that.
+        leave()
         if not self._tracing.is_on or scope["type"] != "http" or scope["path"] in NOT_TRACED:
             await self._app(scope, receive, send)
             return
@@ -76,11 +78,12 @@ class Traced:
         method = scope["method"]
         given = _only(scope["headers"], b"traceparent")
         attributes = {"http.request.method": method}
-        if self._is_ours(_only(scope["headers"], b"authorization")):
-            return self._tracing.following(method, given, "server", attributes)
-        if scope["path"].startswith(INTERNAL):
+        if not scope["path"].startswith(INTERNAL):
+            return self._tracing.request(method, given, attributes)
+        # In this order: whether it is of ours is read from a file.
+        if given is None or not self._is_ours(_only(scope["headers"], b"authorization")):
             return nullcontext()
-        return self._tracing.request(method, given, attributes)
+        return self._tracing.following(method, given, "server", attributes)
 
     async def _answer(self, span: Span, scope: Scope, receive: Receive, send: Send) -> None:
         async def noting(message: Message) -> None:
@@ -108,6 +111,7 @@ def traced_way(answer: Responder, tracing: Tracing) -> Responder:
     ) -> Answer:
         attributes = {"http.request.method": "POST", "http.route": path}
         given = _only(headers, b"traceparent")
+        leave()
         with tracing.request(f"POST {path}", given, attributes) as span:
             answered = await answer(path, headers, address, body)
             if span is not None:

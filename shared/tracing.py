@@ -75,6 +75,11 @@ def part(
     return nullcontext() if span is None else _within(span.child(name, kind, attributes or {}))
 
 
+def leave() -> None:
+    """Be part of nothing, whoever has begun this task."""
+    _here.set(None)
+
+
 def note(attributes: Attributes) -> None:
     """Add to what is told of what is being done."""
     span = _here.get()

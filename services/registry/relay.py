@@ -31,6 +31,8 @@ PAGE_SIZE = 500
 POLL_SECONDS = 1.0
 RETRY_FIRST_SECONDS = 0.2
 RETRY_LONGEST_SECONDS = 10.0
+# Longer than one that fails keeps the lead: another that has it for so long does well.
+LED_SECONDS = 30.0
 log = get_logger(__name__)
 
 PUBLISHED = Counter("oauthapps_registry_relay_published_total", "Events confirmed by the broker")
@@ -98,16 +100,23 @@ class Relay:
 
     async def _lead(self, connection: Connection) -> None:
         await connection.add_listener(CHANNEL, lambda *_: self._appended.set())
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         # Tried again and again, not waited for: a statement that blocks would run into its timeout.
-        while not await connection.fetchval(_TRY_LOCK, LEADER_LOCK):  # noqa: ASYNC110 - another process holds it
+        while not await connection.fetchval(_TRY_LOCK, LEADER_LOCK):
+            if loop.time() - begun > LED_SECONDS:
+                self._note_well()
             await asyncio.sleep(POLL_SECONDS)
         async with self._open_publisher() as publisher:
             LEADER.set(1)
             log.info("relay leads")
             while True:
                 await self._publish_page(connection, publisher)
-                self.trouble = None
-                self._interrupted.over()
+                self._note_well()
+
+    def _note_well(self) -> None:
+        self.trouble = None
+        self._interrupted.over()
 
     async def _publish_page(self, connection: Connection, publisher: Publisher) -> None:
         """Publish what stands after the cursor; wait for more if there is nothing."""

@@ -56,16 +56,20 @@ class DpopProofs:
         if proof.nonce is None and not self._wants_nonce:
             return
         period = int(now // NONCE_SECONDS)
-        good = (self._nonce(period), self._nonce(period - 1))
+        secret = self._nonce_secret()
+        good = (_nonce(secret, period), _nonce(secret, period - 1))
         # As bytes: of texts it compares only ASCII.
         given = (proof.nonce or "").encode(errors="surrogatepass")
         if not any(hmac.compare_digest(one.encode(), given) for one in good):
             raise UseDpopNonce(good[0])
 
-    def _nonce(self, period: int) -> str:
+    def _nonce_secret(self) -> bytes:
         try:
-            secret = hashlib.sha256(b"dpop-nonce" + self._secret().encode()).digest()
+            return hashlib.sha256(b"dpop-nonce" + self._secret().encode()).digest()
         except ConfigurationError as error:
             raise NoNonces(reason=str(error)) from None
-        digest = hmac.new(secret, str(period).encode(), hashlib.sha256).digest()
-        return base64.urlsafe_b64encode(digest[:18]).decode()
+
+
+def _nonce(secret: bytes, period: int) -> str:
+    digest = hmac.new(secret, str(period).encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest[:18]).decode()

@@ -7,12 +7,10 @@ its cursor. It can be made anew from the registry at any time.
 import asyncio
 import contextlib
 import ctypes
-import fcntl
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +19,7 @@ import msgspec
 
 from services.token import freshness
 from services.token.domain import evolve
+from services.token.file_lock import locked
 from services.token.room import reserve_lock_file
 from shared.clients import ClientRecord, SnapshotHead, checksum
 from shared.envelope import Envelope
@@ -230,6 +229,7 @@ class Projection:
         def end() -> None:
             self._put_state(begun[0], state)
             begun[0].commit()
+            _lengthen(self._environment)
 
         def abandon() -> None:
             for transaction in begun:
@@ -247,10 +247,14 @@ class Projection:
         self._give_back_memory()
 
     def _give_back_memory(self) -> None:
-        """Open the store anew: LMDB keeps what the largest transaction needed, half a gigabyte.
+        """Open the store anew: LMDB keeps what the largest transaction needed, half a gigabyte."""
+        self._open_again()
+        # What was freed stays with the process until it is asked for; not every C library can.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
-        Nobody reads meanwhile: readers of this process are in this thread.
-        """
+    def _open_again(self) -> None:
+        # Nobody reads meanwhile: readers of this process are in this thread.
         self._environment.close()
         self._environment = _NotOpen()
         try:
@@ -258,14 +262,20 @@ class Projection:
         except ProjectionUnusable as error:
             self.trouble = str(error)
             raise ProjectionUnavailable(self.trouble) from None
-        # What was freed stays with the process until it is asked for; not every C library can.
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+
+    def _open_again_if_given_up(self) -> None:
+        """Help LMDB out of a failure after which it lets this process neither read nor write."""
+        try:
+            with self._environment.begin():
+                pass
+        except lmdb.PanicError:
+            self._open_again()
 
     async def _write(self, work: Callable[[lmdb.Transaction], None]) -> None:
         def transact() -> None:
             with self._environment.begin(write=True) as transaction:
                 work(transaction)
+            _lengthen(self._environment)
 
         await self._in_writer(transact)
 
@@ -278,6 +288,7 @@ class Projection:
             )
             raise ProjectionUnavailable(message) from None
         except lmdb.Error as error:
+            self._open_again_if_given_up()
             message = (
                 f"the projection cannot be written ({error}): make room on the disk of "
                 f"{self._folder}"
@@ -368,7 +379,7 @@ def _open(folder: Path, map_size: int, *, repair: bool) -> tuple[lmdb.Environmen
     """Open the store. One that is damaged or not ours is put away: the registry has it all."""
     store = folder / "lmdb"
     # Two workers that start together must not each put away what the other has just made.
-    with _locked(folder / "open.lock"):
+    with locked(folder / "open.lock"):
         try:
             return _open_sound(store, map_size)
         except ProjectionDamaged as error:
@@ -435,16 +446,23 @@ def _open_sound(store: Path, map_size: int) -> tuple[lmdb.Environment, Any, Any]
 
 def _require_whole(store: Path, environment: lmdb.Environment) -> None:
     """Raise ProjectionDamaged when the file ends early: LMDB would die of a page beyond it."""
-    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    if (store / "data.mdb").stat().st_size < needed:
+    if (store / "data.mdb").stat().st_size < _needed(environment):
         raise ProjectionDamaged("the file ends early")
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _lengthen(environment: lmdb.Environment) -> None:
+    """Let the file reach to its last page, which is not written when nothing is on it any more."""
+    file = Path(environment.path(), "data.mdb")
+    # What was to be written is: if this fails, the store is made anew when it is opened next.
+    with contextlib.suppress(OSError):
+        if file.stat().st_size < _needed(environment):
+            # In a transaction, so that nobody has written more when it is set to this length.
+            with environment.begin(write=True):
+                if file.stat().st_size < (needed := _needed(environment)):
+                    os.truncate(file, needed)
+
+
+def _needed(environment: lmdb.Environment) -> int:
+    """Return how many bytes the pages take that LMDB counts."""
+    pages: int = environment.info()["last_pgno"] + 1
+    return pages * environment.stat()["psize"]

@@ -14,6 +14,7 @@ from pathlib import Path
 import lmdb
 
 from services.token.errors import NoRoom
+from services.token.file_lock import locked
 from services.token.room import reserve_lock_file
 from shared.logs import get_logger
 from shared.recurring import Recurring
@@ -80,6 +81,10 @@ class Replays:
         except lmdb.MapFullError:
             raise self._failed("the store is full until some have expired") from None
         except lmdb.Error as error:
+            if isinstance(error, lmdb.PanicError):
+                # LMDB has given up, and goes on when it is opened again.
+                self.close()
+                self._environment = None
             raise self._failed(f"{error}; make room on its disk") from None
         self._trouble = None
         self._failing.over()
@@ -88,21 +93,28 @@ class Replays:
     def _opened(self) -> lmdb.Environment:
         if self._environment is None:
             try:
-                try:
-                    self._environment = self._open()
-                except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
-                    # As after a loss of power: what was in it is forgotten.
-                    log.warning("what was used once is forgotten: the store was damaged")
-                    shutil.rmtree(self._folder)
-                    self._environment = self._open()
+                self._environment = self._open_or_replace()
             except (OSError, lmdb.Error) as error:
                 reason = error.strerror if isinstance(error, OSError) else str(error)
                 message = f"cannot be opened ({reason}); check owner and free space"
                 raise self._failed(message) from None
         return self._environment
 
+    def _open_or_replace(self) -> lmdb.Environment:
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        # Two workers that start together must not each put away what the other has just made: each
+        # would know of its own half only.
+        with locked(self._folder.with_name(f"{self._folder.name}.lock")):
+            try:
+                return self._open()
+            except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
+                # As after a loss of power: what was in it is forgotten.
+                log.warning("what was used once is forgotten: the store was damaged")
+                shutil.rmtree(self._folder)
+                return self._open()
+
     def _open(self) -> lmdb.Environment:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         reserve_lock_file(self._folder, readers=READERS)
         environment = lmdb.open(
             str(self._folder),

@@ -379,6 +379,17 @@ async def test_a_broker_that_is_not_there_is_trouble_that_names_no_password(
     assert "hunter2" not in str(relay.trouble)
 
 
+async def test_a_trouble_is_over_once_another_process_leads(
+    house: House, amqp_url: str, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the lead would tell for ever what it met when it had it last."""
+    monkeypatch.setattr(relay_module, "LED_SECONDS", 0.1)
+    async with relaying(house, f"amqp://127.0.0.1:{unused_tcp_port}/") as relay:
+        await eventually(lambda: relay.trouble is not None)
+        async with relaying(house, amqp_url):
+            await eventually(lambda: relay.trouble is None)
+
+
 @asynccontextmanager
 async def broken_line(amqp_url: str) -> AsyncIterator[tuple[TcpProxy, str]]:
     """Put a breakable line between the relay and the broker."""

@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
-from shared import database_check
+from shared import database_check, pruning
 from shared.database_check import DatabaseCheck
 from shared.health import NotReady
 from shared.postgres import (
@@ -198,3 +199,25 @@ async def test_the_check_follows_what_becomes_of_the_database(
             await eventually(lambda: logged.count("database can be used again") == 2)
     # Looked at many times over, each was said once.
     assert logged.count("database cannot be used") == 8
+
+
+async def test_a_job_whose_statement_always_takes_too_long_says_so(
+    locked_database: LockedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database answers all others, so nobody else says it; a table would grow in silence."""
+    pool = await create_pool(locked_database.url(), size=1, command_seconds=0.05)
+
+    async def prune() -> int:
+        await pool.execute("SELECT pg_sleep(60)")
+        return 0
+
+    with structlog.testing.capture_logs() as lines:
+        monkeypatch.setattr(pruning, "log", structlog.get_logger())
+        async with background(pruning.prune_forever(prune, batch=1, seconds=0.01, what="things")):
+            await eventually(lambda: lines)
+    pool.terminate()
+    assert lines[0] == {
+        "event": "things not pruned",
+        "reason": "Postgres does not answer (TimeoutError)",
+        "log_level": "warning",
+    }

@@ -1,7 +1,8 @@
 """Spans on their way to a collector that is there, away, slow, or wants none of them."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 import pytest
@@ -141,6 +142,54 @@ async def test_one_that_hangs_is_given_up_at_the_end(
         await eventually(lambda: collector.asked)
 
     assert collector.spans == []
+
+
+async def test_one_whose_answer_comes_in_drops_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, lines: list[Any]
+) -> None:
+    """Each drop would start the wait anew, and nobody learn that nothing is told."""
+    monkeypatch.setattr(otlp, "GATHER_SECONDS", 0.01)
+    monkeypatch.setattr(otlp, "ANSWER_SECONDS", 0.2)
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+        with closing(writer), suppress(ConnectionError):
+            while True:
+                writer.write(b"a")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+    port = free_port()
+    async with (
+        await asyncio.start_server(drip, "127.0.0.1", port),
+        exporting_to(f"http://127.0.0.1:{port}") as tracing,
+    ):
+        tell(tracing)
+        await eventually(lambda: lines)
+
+    assert lines[0]["reason"] == "no answer (TimeoutError)"
+
+
+async def test_what_cannot_be_written_is_not_the_end(
+    collector: Collector, lines: list[Any]
+) -> None:
+    """Of tracing, nor of the service when it stops."""
+
+    def encode(spans: Sequence[bytes]) -> bytes:
+        if b"bad" in spans:
+            raise OverflowError
+        return b""
+
+    outbox = otlp.Outbox(f"{collector.url}/v1/traces", {}, encode)
+    async with outbox.sending():
+        outbox.put(b"bad")
+        await eventually(lambda: lines)
+        outbox.put(b"good")
+        await eventually(lambda: collector.bodies)
+        outbox.put(b"bad")
+
+    assert [one["event"] for one in lines] == ["traces not exported", "traces are exported again"]
+    assert lines[0]["reason"] == "unexpected OverflowError"
 
 
 async def test_of_too_many_the_latest_are_kept(

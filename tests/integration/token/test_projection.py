@@ -26,6 +26,7 @@ from shared.clients import ClientRecord, SnapshotHead, checksum
 from shared.credentials import new_client_secret
 from shared.envelope import Envelope
 from shared.subscription import BEGINNING, Cursor
+from tests.support.given_up import GivenUp
 from tests.unit.token.factories import NOON, Application, client_record, envelope, fold
 
 MAP_SIZE = 64 * 2**20
@@ -391,3 +392,36 @@ time.sleep(60)
 
 def _client_id(record: ClientRecord) -> str:
     return record.client_id
+
+
+async def test_it_goes_on_after_a_failure_that_lmdb_does_not_get_over(
+    projection: Projection,
+) -> None:
+    """Such as a disk without room for its first page: it is opened again, and answers."""
+    known = Application()
+    await filled(projection, client_record(known))
+    projection._environment = GivenUp(projection._environment)
+    with pytest.raises(ProjectionUnavailable):
+        await projection.apply([envelope(1, known.deactivated())], Cursor(EPOCH, 1))
+    assert projection.cursor() == Cursor(EPOCH, 0)
+    assert projection.client(known.client_id) is not None
+    await projection.apply([envelope(1, known.deactivated())], Cursor(EPOCH, 1))
+    assert projection.cursor() == Cursor(EPOCH, 1)
+
+
+async def test_a_store_whose_last_pages_were_never_written_is_whole(tmp_path: Path) -> None:
+    """What is added and made empty by one transaction leaves the file shorter than LMDB counts."""
+    chance = random.Random(3)  # noqa: S311 - one that brings it about
+    store = Projection(tmp_path, map_size=MAP_SIZE)
+    await filled(store)
+    position, before = 0, list[Application]()
+    for _ in range(3):
+        now = [Application(client_id=f"{chance.getrandbits(128):032x}") for _ in range(100)]
+        told = [*(one.created() for one in now), *(one.deleted() for one in before)]
+        envelopes = [envelope(position + n, one) for n, one in enumerate(told, start=1)]
+        position, before = position + len(told), now
+        await store.apply(envelopes, Cursor(EPOCH, position))
+    store.close()
+    opened = Projection(tmp_path, map_size=MAP_SIZE, repair=False)
+    assert opened.cursor() == Cursor(EPOCH, position)
+    opened.close()

@@ -1,5 +1,6 @@
 """What is known of a request while it is answered."""
 
+import asyncio
 from collections.abc import Mapping
 
 import httpx
@@ -124,6 +125,16 @@ async def test_one_of_ours_goes_on_with_its_trace() -> None:
     await get("/internal/1", tracing, {"Authorization": OURS, "traceparent": PLACE})
 
     assert str(tracing.told[0].parent) == PLACE
+
+
+async def test_a_request_is_no_part_of_the_one_before_it() -> None:
+    """The server begins one that was sent ahead within the answer to the one before it."""
+    tracing = ToldTracing()
+    with tracing.request("GET /before", None, {}):
+        for path in ("/livez", "/internal/1"):
+            await asyncio.create_task(get(path, tracing))
+
+    assert [one.name for one in tracing.told] == ["GET /before"]
 
 
 async def test_of_two_places_neither_is_heeded() -> None:
