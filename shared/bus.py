@@ -247,14 +247,15 @@ async def _follow(
             inbox.put(log_epoch, _brought(entry, message.headers.get(TRACEPARENT)))
 
     pause = RETRY_FIRST_SECONDS
-    lost = _lost()
+    lost = Recurring(log, "bus lost, following the feed", over=None)
     while True:
         try:
             async with _consumer(url, exchange, queue_prefix, take) as (closed, place):
                 inbox.set_connected(True)
                 inbox.trouble = None
                 log.info("following the bus", broker=place)
-                pause, lost = RETRY_FIRST_SECONDS, _lost()
+                lost.over()
+                pause = RETRY_FIRST_SECONDS
                 await closed
                 reason = "connection closed"
         except BusUnavailable as failure:
@@ -272,10 +273,6 @@ def _brought(entry: Entry, header: object) -> Entry:
     if not isinstance(entry, Envelope) or not isinstance(header, str) or place_of(header) is None:
         return entry
     return replace(entry, metadata=replace(entry.metadata, traceparent=header))
-
-
-def _lost() -> Recurring:
-    return Recurring(log, "bus lost, following the feed", over="following the bus")
 
 
 @asynccontextmanager
@@ -327,13 +324,10 @@ async def declare_own_queue(
 
 async def _connect(url: Secret) -> tuple[AbstractConnection, str]:
     """Return a connection, and where it leads. Raises BusUnavailable."""
-    named = "its URL"
     try:
-        address = url if isinstance(url, str) else url()
+        address, named = (url, "its URL") if isinstance(url, str) else (url(), url.named)
     except ConfigurationError as error:
         raise BusUnavailable(str(error)) from None
-    if not isinstance(url, str):
-        named = url.named
     place = _place(address)
     try:
         return await aio_pika.connect(address, timeout=CONNECT_SECONDS), place

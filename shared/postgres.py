@@ -112,7 +112,7 @@ class DatabaseUrl:
 
     def __init__(self, database: Database, var: Path, *, setting: str) -> None:
         """Raise DatabaseError, which names the setting, when nothing says where it is."""
-        self.named = self._setting = setting
+        self.named = setting
         self.secret: SecretSource | None = None
         self._database = database
         self._var = var
@@ -130,7 +130,15 @@ class DatabaseUrl:
             raise NotConnected(str(error), is_refused=True) from None
 
     def _read(self) -> str:
-        return dsn_of(self._database, self._var, setting=self._setting)
+        """Return the configured URL, else that of the server which `oauthapps up` runs."""
+        url = database_url(self._database) or running_dsn(self._var)
+        if url is None:
+            message = (
+                f"no database is configured and none runs under {self._var / 'postgres'}: "
+                f"start `oauthapps up`, or set {self.named}"
+            )
+            raise DatabaseError(message)
+        return url
 
 
 Url = str | DatabaseUrl
@@ -360,24 +368,6 @@ async def wait_until_reachable(url: Url, *, seconds: float) -> None:
         else:
             await connection.close()
             return
-
-
-def dsn_of(database: Database, var: Path, *, setting: str) -> str:
-    """Return the configured URL, else that of the server which `oauthapps up` runs under `var`.
-
-    Raises DatabaseError, which names the setting, when there is neither, and ConfigurationError.
-    """
-    url = database_url(database)
-    if url is not None:
-        return url
-    running = running_dsn(var)
-    if running is None:
-        message = (
-            f"no database is configured and none runs under {var / 'postgres'}: "
-            f"start `oauthapps up`, or set {setting}"
-        )
-        raise DatabaseError(message)
-    return running
 
 
 def running_dsn(var: Path) -> str | None:

@@ -11,14 +11,17 @@ AGAIN_SECONDS = 600.0
 
 
 class Recurring:
-    """Says the same reason seldom, however often it is told; another one at once."""
+    """Says the same reason seldom, however often it is told; another one at once.
+
+    `over` is what is said at the end; None where others say it.
+    """
 
     def __init__(
         self,
         log: structlog.stdlib.BoundLogger,
         event: str,
         *,
-        over: str,
+        over: str | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
@@ -37,6 +40,6 @@ class Recurring:
 
     def over(self) -> None:
         """Log that it is over, if it was said."""
-        if self._reason is not None:
+        if self._reason is not None and self._over is not None:
             self._log.info(self._over)
-            self._reason = None
+        self._reason = None

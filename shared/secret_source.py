@@ -1,6 +1,7 @@
 """A secret that is read at each use: its file may come late, and be replaced."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from shared.logs import get_logger
 from shared.recurring import Recurring
@@ -13,11 +14,11 @@ log = get_logger(__name__)
 class SecretSource:
     """Reads a secret, and keeps what was read: a file that goes away ends nothing that works.
 
-    `named` is what holds it: a file, or a setting.
+    `named` is what holds it: a file, or a setting. The log has it when it cannot be read; not, with
+    `is_said`, as long as it never could: then whoever needs it says so.
     """
 
     def __init__(self, read: Callable[[], str], named: str, *, is_said: bool = False) -> None:
-        """Say in the log when it cannot be read; of one that never could not if others say so."""
         self.named = named
         self._read = read
         self._is_said = is_said
@@ -30,11 +31,11 @@ class SecretSource:
         try:
             self._kept = self._read()
         except ConfigurationError as error:
+            self._trouble = str(error)
             if self._kept is not None or not self._is_said:
-                self._unread.say(str(error))
+                self._unread.say(self._trouble)
             if self._kept is None:
                 raise
-            self._trouble = str(error)
         else:
             self._unread.over()
             self._trouble = None
@@ -43,10 +44,8 @@ class SecretSource:
     @property
     def trouble(self) -> str | None:
         """Why it cannot be read now, None when it can."""
-        try:
+        with suppress(ConfigurationError):
             self()
-        except ConfigurationError as error:
-            return str(error)
         return self._trouble
 
 

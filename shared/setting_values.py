@@ -24,7 +24,7 @@ class ConfigurationError(Exception):
 
 
 class FileUnreadable(ConfigurationError):
-    """A file that is named cannot be read; it may come late, and a service waits for it."""
+    """A file that is named cannot be read; it may come late, and can be waited for."""
 
 
 def secret(value: SecretStr | None, file: Path | None) -> str | None:

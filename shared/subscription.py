@@ -21,6 +21,7 @@ from typing import Protocol
 from shared.envelope import Entry, Envelope, Page, Undecodable, UndecodableEvent
 from shared.failures import TransientFailure
 from shared.logs import get_logger
+from shared.recurring import Recurring
 from shared.sections import Subscription as Settings
 
 INBOX_CAPACITY = 10_000
@@ -149,6 +150,7 @@ class Subscription:
         self._cursor = BEGINNING
         self._confirmed_at = -float("inf")
         self._said_at = -float("inf")
+        self._interrupted = Recurring(log, "subscription interrupted", over=None)
         self.trouble: str | None = None
 
     @property
@@ -171,8 +173,7 @@ class Subscription:
                 while True:
                     await self._step()
             except TransientFailure as failure:
-                if self.trouble != str(failure):
-                    log.warning("subscription interrupted", reason=str(failure))
+                self._interrupted.say(str(failure))
                 self.trouble = str(failure)
             except UndecodableEvent as failure:
                 # It does not pass by itself: whoever looks at the log later must find it, too.
@@ -310,6 +311,7 @@ class Subscription:
         self._confirmed_at = _now()
         if self.trouble is not None:
             log.info("subscription is following again", position=self._cursor.position)
+            self._interrupted.over()
             self.trouble = None
 
 

@@ -100,6 +100,11 @@ def _within(span: Span) -> Iterator[Span]:
         span.end()
 
 
+def about(ids: Attributes) -> Attributes:
+    """Return what log lines say of something, as spans say it: apart from OpenTelemetry's names."""
+    return {f"oauthapps.{name}": value for name, value in ids.items()}
+
+
 Begin = Callable[[str, Place | None, Kind, Attributes], Span]
 
 
@@ -155,7 +160,7 @@ class Tracing:
             for one in envelopes
             if (place := _sampled(one.metadata.traceparent)) is not None and one.time > oldest
         ]
-        spans = {one.id: self._begin(name, place, kind, _about(one)) for one, place in begun}
+        spans = {one.id: self._begin(name, place, kind, about(one.ids)) for one, place in begun}
         return _within_each(spans)
 
 
@@ -182,7 +187,3 @@ def _within_each(spans: Mapping[str, Span]) -> Iterator[Mapping[str, str]]:
             _here.reset(token)
         for span in spans.values():
             span.end()
-
-
-def _about(envelope: "Envelope") -> Attributes:
-    return {f"oauthapps.{name}": value for name, value in envelope.ids.items()}

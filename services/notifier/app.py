@@ -23,7 +23,6 @@ from services.notifier.smtp_access import access_of, unread
 from services.notifier.undecodable import UndecodableEvents
 from shared.config import Settings, load
 from shared.database_check import DatabaseCheck
-from shared.exporting import tracing_of
 from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import Check, NotReady
@@ -38,6 +37,7 @@ from shared.secure_headers import Service
 from shared.service_credential import credential_source
 from shared.setting_values import FileUnreadable
 from shared.subscription import Subscription
+from shared.tracing_setup import tracing_of
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 from shared.withdrawals import Withdrawals
 

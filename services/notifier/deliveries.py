@@ -12,10 +12,9 @@ one claim at a time: when the database's answer to a claim is lost, the owner fi
 """
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
 import asyncpg
@@ -30,7 +29,6 @@ State = Literal[
     "due", "sending", "sent", "unknown", "parked", "suppressed", "expired", "discarded", "expanded"
 ]
 ERROR_LIMIT = 500
-NOT_TRACED: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,20 +107,10 @@ class Deliveries:
         oldest: datetime,
         message_id_domain: str,
         also: Callable[[Connection], Awaitable[None]] | None = None,
-        traceparents: Mapping[str, str] = NOT_TRACED,
     ) -> None:
-        """Record what events ask for and store the cursor, in one transaction with `also`.
-
-        `traceparents` say for events that are traced, by their ids, where this is told.
-        """
+        """Record what events ask for and store the cursor, in one transaction with `also`."""
         async with acquired(self._pool) as connection, connection.transaction():
-            await self.insert(
-                connection,
-                asked,
-                oldest=oldest,
-                message_id_domain=message_id_domain,
-                traceparents=traceparents,
-            )
+            await self.insert(connection, asked, oldest=oldest, message_id_domain=message_id_domain)
             await connection.execute(_SET_CURSOR, cursor.log_epoch, cursor.position)
             if also is not None:
                 await also(connection)
@@ -134,7 +122,6 @@ class Deliveries:
         *,
         oldest: datetime,
         message_id_domain: str,
-        traceparents: Mapping[str, str] = NOT_TRACED,
     ) -> None:
         """Record what is asked for, in the caller's transaction.
 
@@ -154,7 +141,7 @@ class Deliveries:
                 message_id_of(envelope.id, one.rule, one.recipient, domain=message_id_domain),
                 "due" if envelope.time >= oldest else "expired",
                 envelope.correlation_id,
-                traceparents.get(envelope.id),
+                envelope.traceparent,
             )
             for envelope, one in asked
         ]

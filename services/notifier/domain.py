@@ -75,6 +75,7 @@ class Occurrence:
     """Something that a rule can be about. A notice has no place in the log: its position is 0.
 
     `stream` is the application. `actor` is as in the log: `user:<id>`, `cli:<account>` …
+    `traceparent` is the place where what follows from it is told, if that is traced.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Occurrence:
     actor: str
     fact: Fact
     correlation_id: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,14 @@
 """The intake: reads the log and records what is to be sent; one among all notifier processes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from prometheus_client import Counter
 
-from services.notifier.deliveries import NOT_TRACED, Deliveries
+from services.notifier.deliveries import Deliveries
 from services.notifier.domain import Notification, Occurrence, Rule, notifications_for
 from services.notifier.expiries import Expiries, matters
 from services.notifier.reminders import Reminders
@@ -101,18 +101,19 @@ class Recorder:
         """Record what consecutive events ask for, and what will expire."""
         rules = self._rules()
         told = self._told.position if self._told.log_epoch == cursor.log_epoch else 0
-        asked = [
-            (one, notification)
-            for one in map(occurrence_of, envelopes)
-            if one.position > told
-            for notification in notifications_for(one, rules)
-        ]
         with self._tracing.each("intake", envelopes, "consumer") as traceparents:
+            occurrences = [
+                occurrence_of(one, traceparents.get(one.id))
+                for one in envelopes
+                if one.position > told
+            ]
+            asked = [
+                (one, notification)
+                for one in occurrences
+                for notification in notifications_for(one, rules)
+            ]
             await self._record(
-                asked,
-                cursor,
-                lambda connection: self._expiries.note(connection, envelopes, cursor),
-                traceparents,
+                asked, cursor, lambda connection: self._expiries.note(connection, envelopes, cursor)
             )
             debug_each(log, "event taken in", envelopes)
         self._noted = cursor
@@ -172,7 +173,6 @@ class Recorder:
         asked: Sequence[tuple[Occurrence, Notification]],
         cursor: Cursor,
         also: Callable[[Connection], Awaitable[None]],
-        traceparents: Mapping[str, str] = NOT_TRACED,
     ) -> None:
         told = self._told.position if self._told.log_epoch == cursor.log_epoch else 0
         further = Cursor(cursor.log_epoch, max(cursor.position, told))
@@ -183,7 +183,6 @@ class Recorder:
                 oldest=datetime.now(UTC) - self._max_event_age,
                 message_id_domain=self._message_id_domain,
                 also=also,
-                traceparents=traceparents,
             )
         )
         self._told = further
@@ -196,8 +195,8 @@ class Recorder:
             self._on_recorded()
 
 
-def occurrence_of(envelope: Envelope) -> Occurrence:
-    """Return an event as rules see it."""
+def occurrence_of(envelope: Envelope, traceparent: str | None = None) -> Occurrence:
+    """Return an event as rules see it; with the place where it is told of, if it is traced."""
     return Occurrence(
         id=envelope.id,
         type=envelope.type,
@@ -207,6 +206,7 @@ def occurrence_of(envelope: Envelope) -> Occurrence:
         actor=envelope.metadata.actor,
         fact=envelope.event,
         correlation_id=envelope.metadata.correlation_id,
+        traceparent=traceparent,
     )
 
 

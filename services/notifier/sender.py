@@ -22,7 +22,7 @@ from shared.interruptions import Interruptions
 from shared.logs import get_logger
 from shared.postgres import POSTGRES_ERRORS
 from shared.sections import Notifier as Settings
-from shared.tracing import OFF, Tracing, note
+from shared.tracing import OFF, Tracing, about, note
 
 POLL_SECONDS = 1.0
 DATABASE_PAUSE_SECONDS = 1.0
@@ -182,7 +182,7 @@ class Sender:
 
     async def _finish(self, claim: Claim) -> Claim | None:
         """Attempt a delivery and note how it ended; return the next one if it came with that."""
-        # Of all lines that are written about it, wherever.
+        # For all lines that are written meanwhile, wherever they are.
         with bound_contextvars(**claim.ids):
             try:
                 return await self._handle(claim)
@@ -197,8 +197,7 @@ class Sender:
         return None
 
     async def _handle(self, claim: Claim) -> Claim | None:
-        about = {f"oauthapps.{name}": value for name, value in claim.ids.items()}
-        with self._tracing.following("send", claim.traceparent, "internal", about):
+        with self._tracing.following("send", claim.traceparent, "internal", about(claim.ids)):
             return await self._attempt_and_note(claim)
 
     async def _attempt_and_note(self, claim: Claim) -> Claim | None:

@@ -51,7 +51,6 @@ from shared.clock_check import ClockCheck
 from shared.config import Settings, load
 from shared.cors import allow_origins
 from shared.database_check import DatabaseCheck
-from shared.exporting import tracing_of
 from shared.garbage import settle
 from shared.logs import configure
 from shared.metrics import observing
@@ -62,6 +61,7 @@ from shared.secret_source import SecretSource, bus_source, trouble_of
 from shared.secure_headers import Service
 from shared.service_credential import bearers_of, credential_source
 from shared.tracing import Tracing
+from shared.tracing_setup import tracing_of
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
 POOL = PoolGauges(

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.bus import BusUnavailable, look
 from shared.config import Settings
-from shared.setting_values import ConfigurationError, secret
+from shared.secret_source import bus_source
 from shared.trust import trusted
 
 # Longer than `/metrics` takes when a database hangs.
@@ -138,15 +138,12 @@ async def _replica(
 
 async def _broker(settings: Settings) -> tuple[bool, str | None]:
     """Tell whether RabbitMQ could be asked from here, and why it is not well."""
-    try:
-        url = secret(settings.bus.url, settings.bus.url_file)
-    except ConfigurationError as error:
-        return True, str(error)
-    if url is None:
+    bus = bus_source(settings.bus)
+    if bus is None:
         return False, None
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            await look(url)
+            await look(bus)
     except BusUnavailable as error:
         return True, str(error)
     except TimeoutError:

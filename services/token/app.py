@@ -27,7 +27,6 @@ from services.token.routes import TOKEN_PATHS, ClientCredentials, Freshness, rou
 from services.token.usage import Usage
 from shared.config import Settings, load
 from shared.cors import allow_origins, for_origins
-from shared.exporting import tracing_of
 from shared.feed_client import FeedClient
 from shared.garbage import settle
 from shared.health import NotReady
@@ -39,6 +38,7 @@ from shared.sections import Subscription
 from shared.secure_headers import Service
 from shared.service_credential import credential_source
 from shared.short_way import SHORT_WAYS, Responder
+from shared.tracing_setup import tracing_of
 from shared.web import PROBLEM_HANDLERS, background, health_routes
 
 

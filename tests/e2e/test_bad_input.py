@@ -8,6 +8,7 @@ from typing import Self
 from tests.e2e.system import Service, System
 from tests.support.command_line import run_command
 from tests.support.eventually import eventually
+from tests.support.files import put
 from tests.support.smtp_server import SmtpServer
 
 
@@ -83,10 +84,3 @@ async def says(service: Service, check: str, words: str) -> bool:
 async def all_is_well(service: Service) -> bool:
     """Tell whether no line of `/readyz` complains."""
     return set((await service.readiness())[1].values()) == {"ok"}
-
-
-def put(file: Path, text: str) -> None:
-    """Write a file in one step: nobody reads half of it, or nothing."""
-    beside = file.with_suffix(".new")
-    beside.write_text(f"{text}\n")
-    beside.replace(file)

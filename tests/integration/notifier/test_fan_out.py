@@ -65,13 +65,12 @@ async def test_each_of_them_belongs_to_what_happened(deliveries: Deliveries) -> 
     happened = envelope(1, application_created())
     metadata = replace(happened.metadata, correlation_id="req-1")
     rule = replace(RULES[0], recipients=("administrators",))
-    one = occurrence_of(replace(happened, metadata=metadata))
+    one = occurrence_of(replace(happened, metadata=metadata), PLACE)
     await deliveries.record(
         [(one, told) for told in notifications_for(one, [rule])],
         Cursor(EPOCH, 1),
         oldest=one.time,
         message_id_domain=DOMAIN,
-        traceparents={one.id: PLACE},
     )
     claim = await deliveries.claim(uuid.uuid4(), LEASE)
     assert claim is not None

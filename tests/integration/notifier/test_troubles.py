@@ -15,6 +15,7 @@ from shared.service_credential import load_or_create
 from tests.support.eventually import eventually
 from tests.support.logged import Logged
 from tests.support.ports import free_port
+from tests.support.readiness import checks
 
 
 @pytest.fixture(autouse=True)
@@ -36,11 +37,6 @@ async def notifier(var: Path, **given: Any) -> AsyncIterator[httpx.AsyncClient]:
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://notifier") as http,
     ):
         yield http
-
-
-async def checks(http: httpx.AsyncClient) -> dict[str, str]:
-    found: dict[str, str] = (await http.get("/readyz")).json()["checks"]
-    return found
 
 
 async def test_a_secret_file_that_comes_late_is_waited_for(

@@ -18,6 +18,7 @@ from shared.service_credential import load_or_create
 from tests.integration.registry.house import House
 from tests.support.eventually import eventually
 from tests.support.logged import Logged
+from tests.support.readiness import checks, is_ready
 
 
 @pytest.fixture(autouse=True)
@@ -35,15 +36,6 @@ async def registry(var: Path, database: Database, **given: Any) -> AsyncIterator
         httpx.AsyncClient(transport=transport, base_url="http://registry.example") as http,
     ):
         yield http
-
-
-async def checks(http: httpx.AsyncClient) -> dict[str, str]:
-    found: dict[str, str] = (await http.get("/readyz")).json()["checks"]
-    return found
-
-
-async def is_ready(http: httpx.AsyncClient) -> bool:
-    return (await http.get("/readyz")).status_code == 200
 
 
 async def test_a_secret_file_that_comes_late_is_waited_for(

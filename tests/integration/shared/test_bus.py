@@ -30,6 +30,7 @@ from shared.subscription import Inbox
 from shared.tasks import end
 from shared.traceparent import Place
 from tests.support.eventually import eventually
+from tests.support.files import put
 from tests.support.logged import Logged
 from tests.support.ports import free_port
 from tests.support.private_broker import PrivateBroker
@@ -347,13 +348,6 @@ async def test_each_cause_has_its_words_and_passes_by_itself(
     # A try every 50 ms, and a line for each cause.
     assert logged.count("bus lost, following the feed") == 6
     assert "Traceback" not in text
-
-
-def put(file: Path, text: str) -> None:
-    """Write a file in one step: nobody reads half of it, or nothing."""
-    beside = file.with_suffix(".new")
-    beside.write_text(text)
-    beside.replace(file)
 
 
 async def test_a_password_that_was_not_escaped_is_not_told() -> None:

@@ -24,6 +24,7 @@ from shared.secret_source import trouble_of
 from shared.sections import Database
 from shared.web import background
 from tests.support.eventually import eventually
+from tests.support.files import put
 from tests.support.locked_postgres import LockedDatabase
 from tests.support.logged import Logged
 from tests.support.ports import free_port
@@ -46,13 +47,6 @@ async def pool_of(url: Url) -> AsyncIterator[Pool]:
 
 def url_in(file: Path) -> DatabaseUrl:
     return DatabaseUrl(Database(url_file=file), file.parent, setting="SOME_SETTING")
-
-
-def put(file: Path, text: str) -> None:
-    """Write a file in one step: nobody reads half of it, or nothing."""
-    beside = file.with_suffix(".new")
-    beside.write_text(text)
-    beside.replace(file)
 
 
 Broken = Callable[[LockedDatabase], str]

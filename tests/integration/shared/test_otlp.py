@@ -10,9 +10,9 @@ import structlog
 
 from shared import otlp
 from shared.config import Settings
-from shared.exporting import tracing_of
 from shared.sections import Telemetry
 from shared.tracing import Tracing, part
+from shared.tracing_setup import tracing_of
 from tests.support.collector import Collector, collecting
 from tests.support.eventually import eventually
 from tests.support.ports import free_port

@@ -12,10 +12,10 @@ from shared import postgres
 from shared.postgres import (
     Connection,
     DatabaseError,
+    DatabaseUrl,
     Migration,
     connect,
     create_pool,
-    dsn_of,
     migrate,
     migrate_database,
     migrations_in,
@@ -191,7 +191,7 @@ async def test_times_are_rendered_in_utc(connection: Connection) -> None:
 def test_without_a_database_the_message_names_the_setting(tmp_path: Path) -> None:
     """And what to start."""
     with pytest.raises(DatabaseError, match=r"oauthapps up.*or set SOME_SETTING"):
-        dsn_of(Database(), tmp_path, setting="SOME_SETTING")
+        DatabaseUrl(Database(), tmp_path, setting="SOME_SETTING")
 
 
 async def test_a_pool_that_is_exhausted_is_not_waited_for_for_ever(

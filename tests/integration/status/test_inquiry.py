@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from services.status.findings import find
 from services.status.inquiry import Answers, inquire
 from services.status.shape import Status
 from shared.config import Settings
-from shared.sections import Notifier, Registry, Token
+from shared.sections import Bus, Notifier, Registry, Token
 from shared.server import Server, bind
 from shared.web import health_routes
 from tests.support.eventually import eventually
@@ -120,3 +121,18 @@ async def test_one_that_hangs_or_is_something_else_does_not_hold_up_the_others(
     for other in (2, 3, 4):
         assert found[f"127.0.0.{other}:{port}"] == "is not what it should be here"
     assert found[f"127.0.0.5:{port}"] is None
+
+
+async def test_a_url_of_rabbitmq_that_is_none_is_told_in_the_services_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And what stands in the file instead is not shown: it may be the password alone."""
+    file = tmp_path / "url"
+    async with many(monkeypatch, free_port()) as given:
+        settings = given.model_copy(update={"bus": Bus(url_file=file)})
+        assert f"{file}: cannot be read (No such file" in ((await inquire(settings)).broker or "")
+
+        file.write_text("hunter2")
+        answers = await inquire(settings)
+    assert answers.broker_asked
+    assert f"secret file {file}: give a URL such as amqp://host/" == answers.broker

@@ -29,6 +29,7 @@ from shared.usage import UsageReport
 from shared.web import json_response
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
+from tests.support.readiness import is_ready
 from tests.unit.token.factories import Application, envelope, fold
 
 SNAPSHOT_END = b'{"end":true}\n'
@@ -249,8 +250,3 @@ class House:
             "client_secret": self.application.secret,
             **parameters,
         }
-
-
-async def is_ready(http: httpx.AsyncClient) -> bool:
-    """Ask `/readyz`."""
-    return (await http.get("/readyz")).status_code == 200

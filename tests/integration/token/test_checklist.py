@@ -21,9 +21,10 @@ from shared.credentials import new_client_id, new_client_secret
 from tests.conformance.cases import CASES, about
 from tests.conformance.place import GRANT, Answer, Place, encoded, exchange, message
 from tests.conformance.servers import ours, prepare
-from tests.integration.token.house import House, is_ready, serving
+from tests.integration.token.house import House, serving
 from tests.integration.token.test_assertions import Client
 from tests.support.eventually import eventually
+from tests.support.readiness import is_ready
 from tests.unit.token.factories import Application
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

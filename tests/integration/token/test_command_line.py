@@ -19,10 +19,11 @@ from services.token import cli
 from services.token.app import create_app
 from services.token.projection import Projection
 from shared.clients import SnapshotHead
-from tests.integration.token.house import House, is_ready, serving
+from tests.integration.token.house import House, serving
 from tests.integration.token.test_processes import environment
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
+from tests.support.readiness import is_ready
 from tests.unit.token.factories import Application
 
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 import httpx
 
 from services.token.rotation import KeyPlaces
-from tests.integration.token.house import House, is_ready
+from tests.integration.token.house import House
 from tests.integration.token.test_processes import children_of, served
 from tests.support.eventually import eventually
 from tests.support.exposition import ours, scraped, value
+from tests.support.readiness import is_ready
 
 REQUESTS = "oauthapps_token_requests_total"
 

@@ -14,15 +14,11 @@ from services.token import key_ring
 from services.token.keys import generate
 from shared.credentials import new_client_secret
 from shared.problem import KEYS_MISSING
-from tests.integration.token.house import House, is_ready
+from tests.integration.token.house import House
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
+from tests.support.readiness import checks, is_ready
 from tests.unit.token.factories import Application, envelope
-
-
-async def checks(http: httpx.AsyncClient) -> dict[str, str]:
-    found: dict[str, str] = (await http.get("/readyz")).json()["checks"]
-    return found
 
 
 async def status(http: httpx.AsyncClient, form: dict[str, str]) -> int:

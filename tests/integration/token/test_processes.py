@@ -10,10 +10,11 @@ from pathlib import Path
 
 import httpx
 
-from tests.integration.token.house import House, is_ready
+from tests.integration.token.house import House
 from tests.integration.token.test_assertions import Client
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
+from tests.support.readiness import is_ready
 from tests.unit.token.factories import Application
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from services.token import projection, projector
 from shared import clock_check
-from tests.integration.token.house import House, is_ready
+from tests.integration.token.house import House
 from tests.integration.token.test_assertions import Client
 from tests.support.eventually import eventually
 from tests.support.logged import Logged
+from tests.support.readiness import checks, is_ready
 from tests.support.small_disk import SmallDisk
 from tests.unit.token.factories import Application
 
@@ -21,11 +22,6 @@ from tests.unit.token.factories import Application
 def _tries_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projection, "OPEN_SECONDS", 0.05)
     monkeypatch.setattr(projector, "TROUBLE_SECONDS", 0.05)
-
-
-async def checks(http: httpx.AsyncClient) -> dict[str, str]:
-    found: dict[str, str] = (await http.get("/readyz")).json()["checks"]
-    return found
 
 
 async def says(http: httpx.AsyncClient, check: str, words: str) -> bool:

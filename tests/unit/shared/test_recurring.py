@@ -1,9 +1,8 @@
 """A trouble that comes again: said once, now and then, and when it is over."""
 
-import pytest
-
 from shared.logs import get_logger
 from shared.recurring import AGAIN_SECONDS, Recurring
+from tests.support.logged import Logged
 
 
 class Clock:
@@ -16,45 +15,42 @@ class Clock:
         return self.now
 
 
-def said(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> list[str]:
-    """Return the lines since the last look, wherever the loggers of this run write them."""
-    out, err = capfd.readouterr()
-    lines = [*caplog.messages, *out.splitlines(), *err.splitlines()]
-    caplog.clear()
-    return lines
-
-
-def test_the_same_reason_is_said_once_and_seldom_after(
-    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_reason_is_said_once_and_seldom_after(logged: Logged) -> None:
     """Tries come every second; a log that says it every second says nothing else."""
     clock = Clock()
     trouble = Recurring(get_logger("tests"), "work interrupted", over="work goes on", clock=clock)
 
     for _ in range(5):
         trouble.say("no room")
-    assert len(said(caplog, capfd)) == 1
+    assert logged.count("work interrupted") == 1
 
     clock.now = AGAIN_SECONDS
     trouble.say("no room")
-    assert len(said(caplog, capfd)) == 1
+    assert logged.count("no room") == 2
 
     trouble.say("no right")
-    (line,) = said(caplog, capfd)
-    assert "no right" in line
+    assert logged.count("no right") == 1
 
 
-def test_its_end_is_said_once(
-    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_its_end_is_said_once(logged: Logged) -> None:
     """And not where nothing had begun. What begins anew is said anew."""
     trouble = Recurring(get_logger("tests"), "work interrupted", over="work goes on")
     trouble.over()
-    assert said(caplog, capfd) == []
+    assert logged.count("work goes on") == 0
 
     trouble.say("no room")
     trouble.over()
     trouble.over()
+    assert logged.count("work goes on") == 1
     trouble.say("no room")
-    lines = said(caplog, capfd)
-    assert ["work goes on" in one for one in lines] == [False, True, False]
+    assert logged.count("work interrupted") == 2
+
+
+def test_its_end_may_be_said_by_others(logged: Logged) -> None:
+    """Who knows more of it then; what begins anew is said anew likewise."""
+    trouble = Recurring(get_logger("tests"), "work interrupted", over=None)
+
+    for _ in range(2):
+        trouble.say("no room")
+        trouble.over()
+    assert len(logged.lines()) == logged.count("work interrupted") == 2

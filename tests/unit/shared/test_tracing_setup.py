@@ -8,17 +8,17 @@ import pytest
 from pydantic import SecretStr
 
 from shared.config import Settings, load
-from shared.exporting import tracing_of
 from shared.sections import Telemetry
 from shared.setting_values import ConfigurationError
 from shared.tracing import OFF
+from shared.tracing_setup import tracing_of
 
 CONFIG = Path(__file__).parents[3] / "config.yml"
 COLLECTOR = "http://collector:4318"
 WITHOUT = """
 import sys
 from shared.config import Settings
-from shared.exporting import tracing_of
+from shared.tracing_setup import tracing_of
 import services.notifier.app, services.registry.app, services.token.app
 tracing_of(Settings(), "registry")
 sys.exit(any(one.startswith("opentelemetry") for one in sys.modules))
@@ -31,10 +31,9 @@ def test_without_a_collector_the_library_is_not_even_loaded() -> None:
     assert subprocess.run([sys.executable, "-c", WITHOUT], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("given", ["", None])
-def test_an_empty_address_is_none(monkeypatch: pytest.MonkeyPatch, given: str | None) -> None:
+def test_an_empty_address_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a variable is that is passed on and was not set."""
-    monkeypatch.setenv("OAUTHAPPS_TELEMETRY__OTLP_ENDPOINT", given or "")
+    monkeypatch.setenv("OAUTHAPPS_TELEMETRY__OTLP_ENDPOINT", "")
     assert load(CONFIG).telemetry.otlp_endpoint is None
 
 
