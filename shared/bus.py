@@ -100,16 +100,24 @@ class Publisher:
 
     def __init__(
         self,
+        channel: AbstractChannel,
         public: AbstractExchange,
         internal: AbstractExchange,
         *,
         source: str,
         timeout_seconds: float,
     ) -> None:
+        self._channel = channel
         self._public = public
         self._internal = internal
         self._source = source
         self._timeout_seconds = timeout_seconds
+
+    def look(self) -> None:
+        """Return when the channel is open still. Raises BusUnavailable."""
+        if self._channel.is_closed:
+            message = "connection closed"
+            raise BusUnavailable(message)
 
     async def publish(self, envelope: Envelope, log_epoch: str) -> None:
         """Return once the broker has confirmed both forms. Raises BusUnavailable."""
@@ -166,7 +174,7 @@ async def _open_publisher(
         except _LOST as error:
             message = f"RabbitMQ at {place}: exchanges not declared ({_reason(error)})"
             raise BusUnavailable(message) from None
-        yield Publisher(public, internal, source=source, timeout_seconds=timeout_seconds)
+        yield Publisher(channel, public, internal, source=source, timeout_seconds=timeout_seconds)
     finally:
         await _close(connection)
 

@@ -42,6 +42,9 @@ LEADER = summed_gauge("oauthapps_registry_relay_leader", "1 in the process whose
 class Publisher(Protocol):
     """The bus, as the relay needs it."""
 
+    def look(self) -> None:
+        """Return when the bus is there as far as is known. Raises TransientFailure."""
+
     async def publish(self, envelope: Envelope, log_epoch: str) -> None:
         """Return once the broker has confirmed. Raises TransientFailure."""
 
@@ -111,6 +114,8 @@ class Relay:
             LEADER.set(1)
             log.info("relay leads")
             while True:
+                # Where nothing happens nothing is published, and nothing fails.
+                publisher.look()
                 await self._publish_page(connection, publisher)
                 self._note_well()
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
+from prometheus_client import REGISTRY
 
 from services.registry import relay as relay_module
 from services.registry.event_store import EventStore
@@ -245,6 +246,21 @@ async def test_a_broker_that_stops_and_starts_loses_nothing(
         await eventually(lambda: relay.trouble is None)
 
     assert unique(queue.positions()) == sorted(set(queue.positions()))
+
+
+async def test_a_broker_that_goes_away_is_missed_before_there_is_something_to_publish(
+    house: House, store: EventStore, amqp_url: str
+) -> None:
+    """A quiet night must not end with an alert that comes with the first change of the morning."""
+    async with broken_line(amqp_url) as (proxy, url), relaying(house, url) as relay:
+        await fill(house, store, 1)
+        await eventually(lambda: _is_at(house, 1))
+        await proxy.cut()
+        await eventually(lambda: "cannot be reached" in str(relay.trouble))
+        assert REGISTRY.get_sample_value("oauthapps_registry_relay_leader") == 0
+        await proxy.release()
+        await eventually(lambda: relay.trouble is None)
+        assert REGISTRY.get_sample_value("oauthapps_registry_relay_leader") == 1
 
 
 async def test_a_broker_that_is_killed_under_load_loses_nothing(
