@@ -55,7 +55,7 @@ def health_routes(
 
     async def examined() -> tuple[bool, dict[str, str]]:
         report = await examine(checks)
-        also = {name: trouble() or "ok" for name, trouble in (told or {}).items()}
+        also = {name: _said(trouble) for name, trouble in (told or {}).items()}
         return report.ready, {**report.checks, **also}
 
     async def livez(_request: Request) -> Response:
@@ -81,6 +81,13 @@ def health_routes(
         Route("/readyz", readyz, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
     ]
+
+
+def _said(trouble: Callable[[], str | None]) -> str:
+    try:
+        return trouble() or "ok"
+    except Exception as error:  # noqa: BLE001 - what cannot tell must not silence the others
+        return f"failed ({type(error).__name__})"
 
 
 def problem_response(problem: Problem) -> Response:

@@ -118,28 +118,27 @@ class Projector:
 
 
 async def _elected(lock: Path) -> int:
-    descriptor = await _opened(lock)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                await asyncio.sleep(ELECTION_SECONDS)
-            else:
-                return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-async def _opened(lock: Path) -> int:
-    unopened = Recurring(log, "projector cannot be elected", over="projector can be elected again")
+    failing = Recurring(log, "projector cannot be elected", over="projector can be elected again")
     while True:
         try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = _locked(lock)
         except OSError as error:
-            unopened.say(f"{lock}: {error.strerror}")
-            await asyncio.sleep(ELECTION_SECONDS)
+            failing.say(f"{lock}: {error.strerror}")
         else:
-            unopened.over()
-            return descriptor
+            failing.over()
+            if descriptor is not None:
+                return descriptor
+        await asyncio.sleep(ELECTION_SECONDS)
+
+
+def _locked(lock: Path) -> int | None:
+    """Return what holds the lock, None while another process does. Raises OSError."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor

@@ -19,7 +19,7 @@ class Trouble:
         if self._unwritten is not None:
             return self._unwritten
         try:
-            return self._path.read_text(encoding="utf-8")
+            return self._path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return None
 

@@ -73,6 +73,21 @@ async def test_a_projection_that_cannot_be_opened_is_waited_for(
     assert "Traceback" not in logged.text()
 
 
+async def test_a_lock_that_cannot_be_taken_is_tried_again(house: House, logged: Logged) -> None:
+    """A projector that gave up would be missed an hour later, when the projection is stale."""
+    lock = house.var / "projection" / projector.LOCK
+    lock.mkdir(parents=True)
+    house.make_keys()
+    await house.registry.tell(house.application.created())
+    async with house.served() as http:
+        await eventually(lambda: logged.count("projector cannot be elected") == 1)
+
+        lock.rmdir()
+        await eventually(lambda: is_ready(http))
+        assert await tokens(http, house.request()) == 200
+    assert logged.count("projector can be elected again") == 1
+
+
 async def test_without_rabbitmq_it_says_why_and_goes_on_by_the_feed(
     house: House, tmp_path: Path, amqp_url: str
 ) -> None:

@@ -101,6 +101,20 @@ async def test_every_error_is_a_problem() -> None:
     assert "hunter2" not in answers[500].text
 
 
+async def test_what_cannot_tell_of_its_trouble_is_told_of() -> None:
+    """One part that fails to speak must not silence the others, nor make anybody unready."""
+
+    def broken() -> str | None:
+        raise ValueError("hunter2")
+
+    app = Starlette(routes=health_routes("token", {}, {"bus": broken, "disk": lambda: None}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+        ready = await http.get("/readyz")
+
+    checks = {"bus": "failed (ValueError)", "disk": "ok"}
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "checks": checks})
+
+
 async def test_readiness_names_every_check_and_why_it_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
