@@ -116,7 +116,7 @@ class Publisher:
     def look(self) -> None:
         """Return when the channel is open still. Raises BusUnavailable."""
         if self._channel.is_closed:
-            message = "connection closed"
+            message = "RabbitMQ: connection closed"
             raise BusUnavailable(message)
 
     async def publish(self, envelope: Envelope, log_epoch: str) -> None:
