@@ -13,7 +13,7 @@ REPLICAS = 3
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let all of them share the loop of the stack."""
-    for item in items:
+    for item in filter(pytest_asyncio.is_async_test, items):
         item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
