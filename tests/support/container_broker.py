@@ -1,12 +1,8 @@
 """RabbitMQ in a container."""
 
-from types import TracebackType
-from typing import Self
-
 import httpx
 
-from tests.support.containers import new_container
-from tests.support.eventually import eventually
+from tests.support.containers import RunningContainer, new_container
 from tests.support.ports import answers
 from tests.support.private_broker import AMQP_GREETING, START_SECONDS, USER
 
@@ -15,28 +11,12 @@ AMQP_PORT = 5672
 MANAGEMENT_PORT = 15672
 
 
-class ContainerBroker:
+class ContainerBroker(RunningContainer):
     """A RabbitMQ whose virtual hosts are made through its management API."""
 
     def __init__(self) -> None:
-        self._container = new_container(IMAGE, AMQP_PORT, MANAGEMENT_PORT)
-
-    async def __aenter__(self) -> Self:
-        try:
-            self._container.start()
-            await eventually(self._is_ready, START_SECONDS)
-        except BaseException:
-            self._container.stop()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._container.stop()
+        container = new_container(IMAGE, AMQP_PORT, MANAGEMENT_PORT)
+        super().__init__(container, seconds=START_SECONDS)
 
     async def add_vhost(self, name: str) -> str:
         """Make a virtual host and return its URL."""

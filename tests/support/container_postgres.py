@@ -1,14 +1,11 @@
 """Postgres in a container."""
 
 import secrets
-from types import TracebackType
-from typing import Self
 
 import asyncpg
 
 from shared.postgres import POSTGRES_ERRORS
-from tests.support.containers import new_container
-from tests.support.eventually import eventually
+from tests.support.containers import RunningContainer, new_container
 
 IMAGE = "postgres:17"
 PORT = 5432
@@ -25,13 +22,13 @@ SETTINGS = {
 }
 
 
-class ContainerPostgres:
+class ContainerPostgres(RunningContainer):
     """A server whose user may do anything; it is gone with the container."""
 
     def __init__(self) -> None:
         self._password = secrets.token_hex(16)
         options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
-        self._container = (
+        container = (
             new_container(IMAGE, PORT)
             .with_env("POSTGRES_USER", USER)
             .with_env("POSTGRES_PASSWORD", self._password)
@@ -42,23 +39,7 @@ class ContainerPostgres:
             # Copies of a database take a tenth of the time there.
             .with_tmpfs_mount(DATA_FOLDER)
         )
-
-    async def __aenter__(self) -> Self:
-        try:
-            self._container.start()
-            await eventually(self._answers, START_SECONDS)
-        except BaseException:
-            self._container.stop()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._container.stop()
+        super().__init__(container, seconds=START_SECONDS)
 
     @property
     def url(self) -> str:
@@ -68,7 +49,7 @@ class ContainerPostgres:
         )
         return f"postgresql://{USER}:{self._password}@{place}/{USER}"
 
-    async def _answers(self) -> bool:
+    async def _is_ready(self) -> bool:
         try:
             connection = await asyncpg.connect(self.url, timeout=5)
         except POSTGRES_ERRORS:

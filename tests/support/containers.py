@@ -7,8 +7,12 @@ import os
 import shutil
 import socket
 import subprocess
+from abc import ABC, abstractmethod
 from functools import cache
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.eventually import eventually
 
 CONTAINERS_VARIABLE = "OAUTHAPPS_TEST_CONTAINERS"
 # Says whose a container is; the next run removes those whose owner is gone.
@@ -43,6 +47,36 @@ def new_container(image: str, *ports: int) -> Any:
     remove_leftovers()
     owned = DockerContainer(image, labels={OWNER_LABEL: f"{socket.gethostname()} {os.getpid()}"})
     return owned.with_exposed_ports(*ports)
+
+
+class RunningContainer(ABC):
+    """A container that runs as long as a block, which begins when it is ready."""
+
+    def __init__(self, container: Any, *, seconds: float) -> None:
+        """Let it have so long to become ready."""
+        self._container = container
+        self._seconds = seconds
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._container.start()
+            await eventually(self._is_ready, self._seconds)
+        except BaseException:
+            self._container.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._container.stop()
+
+    @abstractmethod
+    async def _is_ready(self) -> bool:
+        """Tell whether what is in it does its work."""
 
 
 def remove_leftovers() -> None:
